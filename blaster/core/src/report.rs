@@ -1,0 +1,889 @@
+//! What happened: the recorders of all shards merged into one [`Report`], with a verdict on what it is worth.
+//!
+//! Shards deliver [`crate::load::recorder::Recorder`]s to a [`collector::Collector`]; with the [`facts::RunFacts`]
+//! that only the shell knows, [`Report::build`] makes the report of it. The summary, the JSON file and every other
+//! output are written from the report alone.
+//!
+//! Times are nanoseconds as integers, rates requests per second, sizes bytes. Keys are only ever added within a
+//! [`SCHEMA`]; `blaster/report.schema.json` describes them.
+
+pub mod collector;
+pub mod encoding;
+pub mod facts;
+pub mod latency;
+pub mod units;
+pub mod verdict;
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::load::engine::ConnectFailure;
+use crate::load::recorder::{ClassRecord, Failure, Series};
+use crate::plan::slo::{Metric, Slo};
+use crate::time::Nanos;
+use collector::{Collector, IntervalRow};
+use facts::{AskedRate, Environment, PlanFacts, RunFacts};
+use latency::{Latency, longest, percentiles};
+use verdict::{Evidence, Status, Verdict};
+
+/// The number of the report's layout.
+pub const SCHEMA: u32 = 1;
+
+/// A whole run in numbers.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Report {
+    /// [`SCHEMA`].
+    pub schema: u32,
+    /// Who measured.
+    pub tool: Tool,
+    /// When the first request was intended, as RFC 3339.
+    pub started_at: String,
+    /// The measured time, without warm-up and the wait for the last answers.
+    pub duration_s: f64,
+    /// Whether the run was stopped before its time.
+    pub interrupted: bool,
+    /// Labels of the user's.
+    pub tags: BTreeMap<String, String>,
+    /// Repeats payloads and arrivals.
+    pub seed: u64,
+    /// What was asked.
+    pub plan: PlanFacts,
+    /// Where it ran.
+    pub environment: Environment,
+    /// Counts of requests.
+    pub requests: Requests,
+    /// Counts of events.
+    pub events: Events,
+    /// Counts over the measured time.
+    pub rate: Rates,
+    /// Bytes of requests and answers, without the warm-up's.
+    pub bytes: Bytes,
+    /// Completion − intended time of everything that ended, and of what was never answered.
+    pub response_time_ns: Latency,
+    /// The same of answers with an expected status alone.
+    pub response_time_ok_ns: Latency,
+    /// Completion − actual send.
+    pub service_time_ns: Latency,
+    /// Actual send − intended time; none in closed loop, where nothing is intended.
+    pub lateness_ns: Option<Lateness>,
+    /// Time to open a connection.
+    pub connect_time_ns: Latency,
+    /// Counts of connections.
+    pub connections: Connections,
+    /// How the generator itself did.
+    pub generator: Generator,
+    /// What the numbers are worth.
+    pub verdict: Verdict,
+    /// Promises, and whether they were kept.
+    pub slo: Vec<SloOutcome>,
+    /// Requests intended in the warm-up; none without one.
+    pub warmup: Option<Warmup>,
+    /// A class a kind of request.
+    pub classes: Vec<Class>,
+    /// A row a second.
+    pub intervals: Vec<IntervalRow>,
+    /// Finite times, to be merged or drawn.
+    pub histograms: Histograms,
+}
+
+/// Who measured.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Tool {
+    /// Its name.
+    pub name: String,
+    /// Its version.
+    pub version: String,
+}
+
+/// Counts of requests: `scheduled = sent + unsent.*` and
+/// `sent = ok + unexpected_status + errors.* + in_flight_at_end`.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Requests {
+    /// Intended time came.
+    pub scheduled: u64,
+    /// Handed to a connection.
+    pub sent: u64,
+    /// Scheduled and not sent.
+    pub unsent: Unsent,
+    /// Answered.
+    pub completed: u64,
+    /// With an expected status.
+    pub ok: u64,
+    /// With another.
+    pub unexpected_status: u64,
+    /// Sent and not answered.
+    pub errors: Errors,
+    /// Sent, and not waited for any longer.
+    pub in_flight_at_end: u64,
+    /// Answers by status.
+    pub status: BTreeMap<u16, u64>,
+    /// Why the first malformed answer was not understood.
+    pub malformed_because: Option<String>,
+}
+
+/// Requests scheduled and not sent.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Unsent {
+    /// No connection had room up to the end.
+    pub backlog: u64,
+    /// Only because the run was stopped.
+    pub stopped: u64,
+}
+
+/// Requests sent and not answered.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Errors {
+    /// The connection was reset.
+    pub reset: u64,
+    /// The server closed the connection.
+    pub closed: u64,
+    /// No answer in time.
+    pub timeout: u64,
+    /// The answer was not understood.
+    pub malformed: u64,
+    /// Lost with its connection, for the fault of another request.
+    pub aborted: u64,
+}
+
+/// Counts of events; a request carries one or a batch.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Events {
+    /// In requests sent.
+    pub sent: u64,
+    /// In requests answered with an expected status.
+    pub acknowledged: u64,
+}
+
+/// Per second of the measured time.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Rates {
+    /// Requests scheduled; none in closed loop.
+    pub offered: Option<f64>,
+    /// Requests sent.
+    pub sent: f64,
+    /// Requests answered.
+    pub completed: f64,
+    /// Requests answered with an expected status.
+    pub ok: f64,
+    /// Events in these.
+    pub events_acknowledged: f64,
+}
+
+/// Sizes.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Bytes {
+    /// Handed to connections.
+    pub sent: u64,
+    /// Received.
+    pub received: u64,
+}
+
+/// Actual send − intended time.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Lateness {
+    /// All of it; unsent backlog counts as unanswered.
+    #[serde(flatten)]
+    pub whole: Latency,
+    /// Requests sent that had waited because no connection had room.
+    pub blocked: u64,
+    /// The generator's own share.
+    pub own: OwnLateness,
+}
+
+/// The generator's own share of the lateness.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct OwnLateness {
+    /// Median.
+    pub p50: Option<u64>,
+    /// 99th percentile.
+    pub p99: Option<u64>,
+    /// Longest.
+    pub max: Option<u64>,
+}
+
+/// Counts of connections, over the whole run with its warm-up.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Connections {
+    /// For the first time.
+    pub opened: u64,
+    /// Again, after they had ended.
+    pub reopened: u64,
+    /// Attempts that failed.
+    pub failed: ConnectFailures,
+    /// Most open at the end of an interval.
+    pub peak: u64,
+    /// Answers after which the server closes a connection, if it has that habit.
+    pub answers_before_close: Option<u64>,
+}
+
+/// Attempts to connect that failed.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct ConnectFailures {
+    /// Nobody listens there.
+    pub refused: u64,
+    /// No answer in time.
+    pub timeout: u64,
+    /// No route to the address.
+    pub unreachable: u64,
+    /// This machine ran out of descriptors, ports or memory.
+    pub limits: u64,
+    /// Reset while connecting, or another error.
+    pub other: u64,
+}
+
+/// How the generator itself did.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Generator {
+    /// A core a shard.
+    pub cores: Vec<Core>,
+    /// CPU time for each request sent, the warm-up's too.
+    pub cpu_ns_per_request: Option<f64>,
+    /// How densely requests were packed.
+    pub requests_per_send: Option<f64>,
+    /// Whether several requests usually went out in one send.
+    pub packed: bool,
+    /// Share of CPU time that the hypervisor gave to others, if known.
+    pub steal: Option<f64>,
+    /// TCP segments this machine sent again during the run, if known.
+    pub retransmits: Option<u64>,
+}
+
+/// One core of the generator.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Core {
+    /// Number of the CPU.
+    pub core: u32,
+    /// Share of the time it worked, spinning left out.
+    pub busy: f64,
+    /// CPU time of its thread.
+    pub cpu_ns: u64,
+    /// Turns of its loop.
+    pub turns: u64,
+    /// 99th percentile of the length of turns that did not wait.
+    pub turn_ns_p99: Option<u64>,
+}
+
+/// A promise, and whether it was kept.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct SloOutcome {
+    /// As written.
+    pub expr: String,
+    /// Nanoseconds, or a fraction for errors and achieved; none if endless or unknown.
+    pub observed: Option<f64>,
+    /// Kept.
+    pub ok: bool,
+}
+
+/// Requests intended in the warm-up; in no other figure.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Warmup {
+    /// Its length.
+    pub duration_s: f64,
+    /// Counts of requests.
+    pub requests: Requests,
+    /// Counts of events.
+    pub events: Events,
+    /// Bytes moved while it lasted.
+    pub bytes: Bytes,
+    /// Response times.
+    pub response_time_ns: Latency,
+}
+
+/// One kind of request.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Class {
+    /// Its name.
+    pub name: String,
+    /// Counts of requests.
+    pub requests: Requests,
+    /// Counts of events.
+    pub events: Events,
+    /// Response times.
+    pub response_time_ns: Latency,
+    /// Those of answers with an expected status.
+    pub response_time_ok_ns: Latency,
+    /// Service times.
+    pub service_time_ns: Latency,
+}
+
+/// Base64 of HdrHistogram V2+DEFLATE; finite times in nanoseconds.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Histograms {
+    /// Response times.
+    pub response_time: String,
+    /// Service times.
+    pub service_time: String,
+    /// Lateness; none in closed loop.
+    pub lateness: Option<String>,
+    /// Times above the upper bound, recorded as the bound.
+    pub clipped: Clipped,
+}
+
+/// Times above the upper bound of the histograms.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Clipped {
+    /// Of response times.
+    pub response_time: u64,
+    /// Of service times.
+    pub service_time: u64,
+    /// Of latenesses.
+    pub lateness: u64,
+}
+
+/// Packed, from this many requests a send on.
+const PACKED_MIN: f64 = 1.5;
+
+impl Report {
+    /// The report of a run whose shards have all delivered.
+    pub fn build(facts: RunFacts, mut collector: Collector) -> Self {
+        collector.finish();
+        let closed_loop = facts.plan.closed_loop();
+        let mut total = ClassRecord::new();
+        for (_, class) in &collector.classes {
+            total.merge(class);
+        }
+        let times = Times::of(&total);
+        let requests = Requests { malformed_because: collector.malformed_text(), ..Requests::of(&total) };
+        let rate = Rates::of(&total, facts.duration, closed_loop);
+        let (lateness, lateness_series) =
+            (!closed_loop).then(|| collector.lateness(total.unsent_backlog)).unzip();
+        let generator = collector.generator(&facts);
+        let evidence = Evidence {
+            closed_loop,
+            own_lateness_p50_ns: lateness.as_ref().and_then(|lateness| lateness.own.p50),
+            own_lateness_p99_ns: lateness.as_ref().and_then(|lateness| lateness.own.p99),
+            offered: rate.offered,
+            achieved: requests.achieved(),
+            scheduled: requests.scheduled,
+            sent: requests.sent,
+            blocked: lateness.as_ref().map_or(0, |lateness| lateness.blocked),
+            completed: requests.completed,
+            unexpected_status: requests.unexpected_status,
+            errors: requests.errors.total(),
+            connections: facts.plan.connections.into(),
+            depth: facts.plan.depth.into(),
+            service_at_start_p50_ns: percentiles(collector.service_at_start.histogram(), 0, [50.0])[0],
+            connect_failures: collector.connect_failures,
+            busy_max: generator.cores.iter().map(|core| core.busy).reduce(f64::max),
+            shared_core: facts.environment.shared_core,
+        };
+        let report = Self {
+            schema: SCHEMA,
+            tool: Tool { name: "blaster".to_owned(), version: facts.version },
+            started_at: facts.started_at,
+            duration_s: facts.duration.as_secs_f64(),
+            interrupted: facts.interrupted,
+            tags: facts.tags,
+            seed: facts.seed,
+            slo: facts.slos.iter().map(|slo| slo_outcome(slo, &requests, &times)).collect(),
+            events: Events::of(&total),
+            requests,
+            rate,
+            bytes: Bytes { sent: collector.bytes_sent, received: collector.bytes_received },
+            response_time_ns: times.response(),
+            response_time_ok_ns: Latency::of(total.response_ok.histogram(), 0),
+            service_time_ns: times.service(),
+            lateness_ns: lateness,
+            connect_time_ns: Latency::of(collector.connect_time.histogram(), 0),
+            connections: collector.connections(),
+            generator,
+            verdict: verdict::judge(&evidence),
+            warmup: collector.warmup(facts.plan.warmup_ns),
+            classes: collector.classes.iter().map(|(name, record)| Class::of(name, record)).collect(),
+            histograms: Histograms {
+                response_time: encoding::encode(times.response.histogram()),
+                service_time: encoding::encode(times.service.histogram()),
+                lateness: lateness_series.as_ref().map(|series| encoding::encode(series.histogram())),
+                clipped: Clipped {
+                    response_time: times.response.clipped(),
+                    service_time: times.service.clipped(),
+                    lateness: lateness_series.as_ref().map_or(0, Series::clipped),
+                },
+            },
+            intervals: collector.rows,
+            plan: facts.plan,
+            environment: facts.environment,
+        };
+        debug_assert_eq!(report.check_identities(), Ok(()));
+        report
+    }
+
+    /// Whether requests were sent as fast as answers came.
+    pub fn closed_loop(&self) -> bool {
+        self.plan.closed_loop()
+    }
+
+    /// What the verdict means for this run, in a line.
+    pub fn headline(&self) -> String {
+        let busy = self.generator.cores.iter().map(|core| core.busy).reduce(f64::max);
+        let cores = match (busy, self.generator.cores.len()) {
+            (None, _) => String::new(),
+            (Some(busy), 1) => format!(", core {:.0} % busy", busy * 100.0),
+            (Some(busy), cores) => format!(", busiest of {cores} cores {:.0} % busy", busy * 100.0),
+        };
+        let own = self.lateness_ns.as_ref().and_then(|lateness| lateness.own.p99);
+        match (self.verdict.status, own) {
+            (Status::Valid, Some(own)) => {
+                format!("the generator kept its schedule: own lateness p99 {}{cores}", Nanos(own))
+            }
+            (Status::Valid, None) => format!("the generator was not the limit{cores}"),
+            (Status::Suspect, _) => "read the reasons before you use these numbers".to_owned(),
+            (Status::ClientLimited, _) => {
+                format!("these numbers are the generator's limit, not the target's{cores}")
+            }
+        }
+    }
+
+    /// Asserts what must hold between the counts of the whole run, of every class and of every interval; the error
+    /// says which does not.
+    pub fn check_identities(&self) -> Result<(), String> {
+        self.requests.check_identities("the run")?;
+        if let Some(warmup) = &self.warmup {
+            warmup.requests.check_identities("the warm-up")?;
+        }
+        let mut classes = Requests::default();
+        for class in &self.classes {
+            class.requests.check_identities(&format!("class {}", class.name))?;
+            classes.scheduled += class.requests.scheduled;
+            classes.sent += class.requests.sent;
+            classes.ok += class.requests.ok;
+        }
+        let counts = |requests: &Requests| [requests.scheduled, requests.sent, requests.ok];
+        equal("scheduled, sent, ok of all classes", counts(&classes), counts(&self.requests))?;
+        let mut rows = [0; 3];
+        let (mut backlog, mut in_flight) = (0, 0);
+        for row in &self.intervals {
+            let name = |what: &str| format!("{what} of the interval at {} s", row.t_s);
+            equal(&name("start"), [row.backlog_start, row.in_flight_start], [backlog, in_flight])?;
+            let due = row.backlog_start + row.scheduled;
+            equal(&name("backlog_start + scheduled"), due, row.sent + row.unsent + row.backlog_end)?;
+            let out = row.ok + row.unexpected_status + row.errors;
+            equal(&name("in_flight_start + sent"), row.in_flight_start + row.sent, out + row.in_flight_end)?;
+            (backlog, in_flight) = (row.backlog_end, row.in_flight_end);
+            rows = [rows[0] + row.scheduled, rows[1] + row.sent, rows[2] + row.ok];
+        }
+        equal("scheduled, sent, ok of all intervals", rows, counts(&self.requests))?;
+        equal("in flight after the last interval", in_flight, self.requests.in_flight_at_end)
+    }
+}
+
+impl Requests {
+    fn of(record: &ClassRecord) -> Self {
+        let [reset, closed, timeout, malformed, aborted] =
+            Failure::ALL.map(|kind| record.errors[kind as usize]);
+        Self {
+            scheduled: record.scheduled,
+            sent: record.sent,
+            unsent: Unsent { backlog: record.unsent_backlog, stopped: record.unsent_stopped },
+            completed: record.ok + record.unexpected_status,
+            ok: record.ok,
+            unexpected_status: record.unexpected_status,
+            errors: Errors { reset, closed, timeout, malformed, aborted },
+            in_flight_at_end: record.sent.saturating_sub(record.finished()),
+            status: (0u16..).zip(record.status.iter().copied()).filter(|(_, count)| *count > 0).collect(),
+            malformed_because: None,
+        }
+    }
+
+    /// Requests that could have been sent and answered: neither stopped before nor in flight at the end.
+    fn could_end(&self) -> u64 {
+        self.scheduled.saturating_sub(self.unsent.stopped + self.in_flight_at_end)
+    }
+
+    /// The share of requests that were not answered as expected; none if there was no request.
+    pub fn error_rate(&self) -> Option<f64> {
+        let whole = self.could_end();
+        (whole > 0).then(|| 1.0 - self.ok as f64 / whole as f64)
+    }
+
+    /// The share of requests that were sent, at most 1 although those in flight at the end are sent too; none if there
+    /// was no request.
+    pub fn achieved(&self) -> Option<f64> {
+        let whole = self.could_end();
+        (whole > 0).then(|| (self.sent as f64 / whole as f64).min(1.0))
+    }
+
+    fn check_identities(&self, whose: &str) -> Result<(), String> {
+        let name = |what: &str| format!("{what} of {whose}");
+        equal(&name("scheduled"), self.scheduled, self.sent + self.unsent.backlog + self.unsent.stopped)?;
+        let out = self.ok + self.unexpected_status + self.errors.total();
+        equal(&name("sent"), self.sent, out + self.in_flight_at_end)?;
+        equal(&name("completed"), self.completed, self.ok + self.unexpected_status)?;
+        equal(&name("statuses"), self.status.values().sum(), self.completed)
+    }
+}
+
+impl Errors {
+    /// Of every kind.
+    pub fn total(&self) -> u64 {
+        self.by_kind().iter().map(|(_, count)| count).sum()
+    }
+
+    /// Every kind with its count, in the order of the report's keys.
+    pub fn by_kind(&self) -> [(Failure, u64); Failure::ALL.len()] {
+        let counts = [self.reset, self.closed, self.timeout, self.malformed, self.aborted];
+        std::array::from_fn(|index| (Failure::ALL[index], counts[index]))
+    }
+}
+
+impl ConnectFailures {
+    /// Every kind with its count, in the order of the report's keys.
+    pub fn by_kind(&self) -> [(ConnectFailure, u64); ConnectFailure::ALL.len()] {
+        let counts = [self.refused, self.timeout, self.unreachable, self.limits, self.other];
+        std::array::from_fn(|index| (ConnectFailure::ALL[index], counts[index]))
+    }
+}
+
+impl Events {
+    fn of(record: &ClassRecord) -> Self {
+        Self { sent: record.events_sent, acknowledged: record.events_acknowledged }
+    }
+}
+
+impl Rates {
+    fn of(total: &ClassRecord, duration: Nanos, closed_loop: bool) -> Self {
+        let seconds = duration.as_secs_f64();
+        let per_second = |count: u64| if seconds > 0.0 { count as f64 / seconds } else { 0.0 };
+        Self {
+            offered: (!closed_loop).then(|| per_second(total.scheduled)),
+            sent: per_second(total.sent),
+            completed: per_second(total.ok + total.unexpected_status),
+            ok: per_second(total.ok),
+            events_acknowledged: per_second(total.events_acknowledged),
+        }
+    }
+}
+
+impl Class {
+    fn of(name: &str, record: &ClassRecord) -> Self {
+        let times = Times::of(record);
+        Self {
+            name: name.to_owned(),
+            requests: Requests::of(record),
+            events: Events::of(record),
+            response_time_ns: times.response(),
+            response_time_ok_ns: Latency::of(record.response_ok.histogram(), 0),
+            service_time_ns: times.service(),
+        }
+    }
+}
+
+impl PlanFacts {
+    /// Whether requests are sent as fast as answers come.
+    pub fn closed_loop(&self) -> bool {
+        matches!(self.rate, AskedRate::Max(_))
+    }
+}
+
+/// The times of one class, or of all.
+struct Times {
+    response: Series,
+    service: Series,
+    timeouts: u64,
+    unsent_backlog: u64,
+}
+
+impl Times {
+    fn of(record: &ClassRecord) -> Self {
+        let mut response = record.response_ok.clone();
+        response.merge(&record.response_rest);
+        Self {
+            response,
+            service: record.service.clone(),
+            timeouts: record.errors[Failure::Timeout as usize],
+            unsent_backlog: record.unsent_backlog,
+        }
+    }
+
+    fn unanswered(&self) -> u64 {
+        self.timeouts + self.unsent_backlog
+    }
+
+    fn response(&self) -> Latency {
+        Latency::of(self.response.histogram(), self.unanswered())
+    }
+
+    fn service(&self) -> Latency {
+        Latency::of(self.service.histogram(), self.timeouts)
+    }
+}
+
+impl Collector {
+    fn malformed_text(&self) -> Option<String> {
+        self.malformed.as_ref().map(ToString::to_string)
+    }
+
+    /// Lateness in numbers, and all of it.
+    fn lateness(&self, unsent_backlog: u64) -> (Lateness, Series) {
+        let mut whole = self.lateness.on_time.clone();
+        whole.merge(&self.lateness.blocked_whole);
+        let mut own = self.lateness.on_time.clone();
+        own.merge(&self.lateness.blocked_own);
+        let [p50, p99] = percentiles(own.histogram(), 0, [50.0, 99.0]);
+        let lateness = Lateness {
+            whole: Latency::of(whole.histogram(), unsent_backlog),
+            blocked: self.lateness.blocked_whole.histogram().len(),
+            own: OwnLateness { p50, p99, max: longest(own.histogram(), 0) },
+        };
+        (lateness, whole)
+    }
+
+    fn connections(&self) -> Connections {
+        let [refused, timeout, unreachable, limits, other] =
+            ConnectFailure::ALL.map(|kind| self.connect_failures[kind as usize]);
+        Connections {
+            opened: self.opened,
+            reopened: self.reopened,
+            failed: ConnectFailures { refused, timeout, unreachable, limits, other },
+            peak: self.connections_peak,
+            answers_before_close: self.answers_before_close,
+        }
+    }
+
+    fn generator(&self, facts: &RunFacts) -> Generator {
+        let sent = self.classes.iter().map(|(_, class)| class.sent).sum::<u64>() + self.warmup.sent;
+        let cpu_ns: u64 = facts.cores.iter().map(|core| core.cpu_ns).sum();
+        let requests_per_send = (self.sends > 0).then(|| sent as f64 / self.sends as f64);
+        let core = |(fact, shard): (&facts::CoreFacts, &collector::Shard)| Core {
+            core: fact.core,
+            busy: fact.busy,
+            cpu_ns: fact.cpu_ns,
+            turns: shard.turns,
+            turn_ns_p99: percentiles(shard.turn_time.histogram(), 0, [99.0])[0],
+        };
+        Generator {
+            cores: facts.cores.iter().zip(&self.shards).map(core).collect(),
+            cpu_ns_per_request: (sent > 0).then(|| cpu_ns as f64 / sent as f64),
+            requests_per_send,
+            packed: facts.plan.depth > 1 && requests_per_send.is_some_and(|density| density > PACKED_MIN),
+            steal: facts.steal,
+            retransmits: facts.retransmits,
+        }
+    }
+
+    fn warmup(&self, length_ns: u64) -> Option<Warmup> {
+        (length_ns > 0).then(|| Warmup {
+            duration_s: Nanos(length_ns).as_secs_f64(),
+            requests: Requests::of(&self.warmup),
+            events: Events::of(&self.warmup),
+            bytes: Bytes { sent: self.warmup_bytes[0], received: self.warmup_bytes[1] },
+            response_time_ns: Times::of(&self.warmup).response(),
+        })
+    }
+}
+
+/// Judges a promise. An endless wait makes maximum and mean endless too.
+fn slo_outcome(slo: &Slo, requests: &Requests, times: &Times) -> SloOutcome {
+    let histogram = times.response.histogram();
+    let observed = match slo.metric {
+        Metric::Percentile(percent) => {
+            percentiles(histogram, times.unanswered(), [percent])[0].map(|ns| ns as f64)
+        }
+        Metric::Max => longest(histogram, times.unanswered()).map(|ns| ns as f64),
+        Metric::Mean => (!histogram.is_empty() && times.unanswered() == 0).then(|| histogram.mean()),
+        Metric::Errors => requests.error_rate(),
+        Metric::Achieved => requests.achieved(),
+    };
+    SloOutcome { expr: slo.text.clone(), observed, ok: slo.judge(observed) }
+}
+
+fn equal<T: PartialEq + std::fmt::Debug>(what: &str, left: T, right: T) -> Result<(), String> {
+    if left == right { Ok(()) } else { Err(format!("{what}: {left:?} is not {right:?}")) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::load::http1::Malformed;
+    use crate::load::recorder::Recorder;
+    use facts::CoreFacts;
+
+    fn facts(rate: AskedRate, slos: &str) -> RunFacts {
+        RunFacts {
+            version: "0.1.0".to_owned(),
+            started_at: "2026-01-02T03:04:05Z".to_owned(),
+            duration: Nanos::from_secs(2),
+            plan: PlanFacts { rate, connections: 4, depth: 8, ..PlanFacts::default() },
+            cores: vec![CoreFacts { core: 1, busy: 0.5, cpu_ns: 30_000 }],
+            slos: slos.split(',').filter(|text| !text.is_empty()).map(|text| text.parse().unwrap()).collect(),
+            ..RunFacts::default()
+        }
+    }
+
+    fn open() -> AskedRate {
+        AskedRate::PerSecond(50.0)
+    }
+
+    /// Two classes with answers of both kinds, every error and unsent requests.
+    fn recorder() -> Recorder {
+        let mut recorder = Recorder::new(2);
+        recorder.interval = Some(0);
+        recorder.sends = 10;
+        recorder.connections_open = 4;
+        recorder.opened = 4;
+        recorder.connect_failures = [3, 2, 0, 1, 0];
+        recorder.malformed = Some(Malformed::LineEnd);
+        for (index, class) in recorder.classes[..2].iter_mut().enumerate() {
+            class.scheduled = 100;
+            class.unsent_backlog = 10;
+            class.sent = 90;
+            class.ok = 80;
+            class.unexpected_status = 5;
+            class.errors = [1; 5];
+            class.status[202] = 80;
+            class.status[503] = 5;
+            class.events_sent = 900;
+            class.events_acknowledged = 800;
+            for request in 0..80 {
+                class.response_ok.record(Nanos(1_000 * (request + 1) + index as u64));
+                class.service.record(Nanos(900));
+            }
+            for _ in 0..9 {
+                class.response_rest.record(Nanos(500_000));
+                class.service.record(Nanos(900));
+            }
+        }
+        for _ in 0..170 {
+            recorder.lateness.on_time.record(Nanos(4_000));
+        }
+        for _ in 0..10 {
+            recorder.lateness.blocked_whole.record(Nanos(7_000_000));
+            recorder.lateness.blocked_own.record(Nanos(5_000));
+        }
+        recorder
+    }
+
+    fn report_of(facts: RunFacts, recorder: &mut Recorder) -> Report {
+        let mut collector = Collector::new(["a".to_owned(), "b".to_owned()], 1, Nanos::from_secs(1));
+        collector.add(0, recorder);
+        Report::build(facts, collector)
+    }
+
+    #[test]
+    fn counts_of_classes_sum_to_the_run_and_obey_the_identities() {
+        let report = report_of(facts(open(), ""), &mut recorder());
+        assert_eq!(report.check_identities(), Ok(()));
+        assert_eq!((report.requests.scheduled, report.requests.completed), (200, 170));
+        assert_eq!(report.requests.status, BTreeMap::from([(202, 160), (503, 10)]));
+        assert_eq!((report.rate.offered, report.rate.ok), (Some(100.0), 80.0));
+        assert_eq!(report.events, Events { sent: 1800, acknowledged: 1600 });
+        assert!(report.requests.malformed_because.is_some());
+        assert_eq!(report.connections.failed.refused, 3);
+    }
+
+    #[test]
+    fn timeouts_and_unsent_backlog_rank_last() {
+        let report = report_of(facts(open(), ""), &mut recorder());
+        let times = &report.response_time_ns;
+        // 178 finite times of 200: 2 timeouts and 20 unsent.
+        assert_eq!((times.count, times.unanswered), (178, 22));
+        assert!(times.p75.is_some() && times.p90.is_none() && times.max.is_none());
+        assert!(times.mean.is_some());
+        assert_eq!((report.response_time_ok_ns.count, report.response_time_ok_ns.unanswered), (160, 0));
+        assert_eq!(report.service_time_ns.unanswered, 2);
+        assert_eq!(report.lateness_ns.as_ref().unwrap().whole.unanswered, 20);
+    }
+
+    #[test]
+    fn own_lateness_leaves_out_the_wait_for_a_connection() {
+        let report = report_of(facts(open(), ""), &mut recorder());
+        let lateness = report.lateness_ns.unwrap();
+        assert_eq!(lateness.blocked, 10);
+        assert!(lateness.own.max < Some(6_000));
+        assert!(lateness.whole.p90 > Some(6_900_000), "{:?}", lateness.whole);
+    }
+
+    #[test]
+    fn promises_are_judged_on_all_requests() {
+        let slos = "p50<1s,p95<1h,max<1h,mean<1h,errors<25%,errors<15%,achieved>=90%";
+        let report = report_of(facts(open(), slos), &mut recorder());
+        let kept: Vec<_> = report.slo.iter().map(|slo| slo.ok).collect();
+        assert_eq!(kept, [true, false, false, false, true, false, true]);
+        assert_eq!(report.slo[1].observed, None);
+        assert_eq!(report.slo[6].observed, Some(0.9));
+        assert!((report.slo[4].observed.unwrap() - 0.2).abs() < 1e-9);
+    }
+
+    #[test]
+    fn requests_a_stop_cut_off_are_nobodys_error() {
+        let requests = Requests {
+            scheduled: 100,
+            sent: 90,
+            unsent: Unsent { backlog: 0, stopped: 10 },
+            ok: 80,
+            in_flight_at_end: 10,
+            ..Requests::default()
+        };
+        assert_eq!((requests.error_rate(), requests.achieved()), (Some(0.0), Some(1.0)));
+        assert_eq!(Requests::default().error_rate(), None);
+    }
+
+    #[test]
+    fn in_closed_loop_nothing_is_offered_or_late() {
+        let report = report_of(facts(AskedRate::max(), ""), &mut recorder());
+        assert_eq!((&report.rate.offered, &report.lateness_ns), (&None, &None));
+        assert_eq!(report.histograms.lateness, None);
+    }
+
+    #[test]
+    fn cpu_and_packing_are_per_request_sent() {
+        let report = report_of(facts(open(), ""), &mut recorder());
+        assert_eq!(report.generator.requests_per_send, Some(18.0));
+        assert!(report.generator.packed);
+        assert!((report.generator.cpu_ns_per_request.unwrap() - 30_000.0 / 180.0).abs() < 1e-9);
+    }
+
+    #[test]
+    fn a_report_survives_its_json() {
+        for rate in [open(), AskedRate::max()] {
+            let report = report_of(facts(rate, "p50<1s,p99<1s"), &mut recorder());
+            let text = serde_json::to_string(&report).unwrap();
+            assert_eq!(serde_json::from_str::<Report>(&text).unwrap(), report);
+        }
+    }
+
+    #[test]
+    fn histograms_in_the_report_hold_the_finite_times() {
+        let report = report_of(facts(open(), ""), &mut recorder());
+        let decoded = encoding::decode(&report.histograms.response_time).unwrap();
+        assert_eq!(decoded.len(), report.response_time_ns.count);
+        assert_eq!(encoding::decode(&report.histograms.lateness.unwrap()).unwrap().len(), 180);
+    }
+
+    #[test]
+    fn a_broken_identity_is_named() {
+        let mut report = report_of(facts(open(), ""), &mut recorder());
+        report.intervals[0].backlog_end += 1;
+        let error = report.check_identities().unwrap_err();
+        assert!(error.starts_with("backlog_start + scheduled of the interval at 0 s"), "{error}");
+        report.requests.sent += 1;
+        assert!(report.check_identities().unwrap_err().starts_with("scheduled of the run"));
+    }
+
+    #[test]
+    fn a_run_in_which_nothing_happened_has_a_report() {
+        let collector = Collector::new(["a".to_owned()], 2, Nanos::from_secs(1));
+        let report =
+            Report::build(RunFacts { duration: Nanos::ZERO, ..facts(open(), "errors<1%") }, collector);
+        assert_eq!(report.check_identities(), Ok(()));
+        assert_eq!((report.rate.sent, report.slo[0].ok), (0.0, false));
+        assert_eq!(report.verdict.reasons[0].code, "no_answers");
+        serde_json::to_string(&report).unwrap();
+    }
+
+    #[test]
+    fn the_warm_up_is_in_no_other_figure() {
+        let mut recorder = recorder();
+        recorder.classes[2].scheduled = 7;
+        recorder.classes[2].sent = 7;
+        recorder.classes[2].ok = 7;
+        recorder.classes[2].status[200] = 7;
+        let mut facts = facts(open(), "");
+        facts.plan.warmup_ns = 1_000_000_000;
+        let report = report_of(facts, &mut recorder);
+        assert_eq!(report.warmup.as_ref().unwrap().requests.ok, 7);
+        assert_eq!((report.requests.scheduled, report.intervals[0].scheduled), (200, 200));
+        assert_eq!(report.check_identities(), Ok(()));
+    }
+}
