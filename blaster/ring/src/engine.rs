@@ -1,0 +1,492 @@
+//! The engine on io_uring: one turn is one enter call.
+//!
+//! Each connection has one multishot receive armed for its whole life and at most one send in flight. Completions are
+//! all collected by the enter call, then acted on one by one; received bytes are lent out of the buffer the kernel filled.
+//!
+//! - **INV-E1** Bytes of a send (tape, or a slot's staging room) are neither moved, changed nor freed before the send's own
+//!   completion: the tape is immutable behind an `Arc` the engine holds, and `stage` refuses while `sending` is set.
+//!   An early answer, a full socket or a cancelled connection do not clear `sending`; only its completion does.
+//! - **INV-E2** The ring's memory (buffers, tape, staging, addresses) is freed only when every operation has completed:
+//!   `drop` cancels and waits, and leaks all of it if the kernel should not comply.
+//! - **INV-E3** Addresses are boxed once at construction and never change: a connect reads them at any time.
+
+use std::io;
+use std::net::SocketAddr;
+use std::os::fd::{AsRawFd, FromRawFd};
+use std::sync::Arc;
+
+use blaster_core::load::engine::{ConnectFailure, ConnectionId, EndCause, Engine, Event, OnEvent, Outgoing};
+use blaster_core::load::tape::Tape;
+use blaster_core::time::Nanos;
+use io_uring::cqueue::{self, buffer_select, more};
+use io_uring::types::{CancelBuilder, Fd, Fixed};
+use io_uring::{opcode, squeue};
+use socket2::{SockAddr, Socket};
+
+use crate::buffers::{self, BufferRing};
+use crate::clock::Clock;
+use crate::ring::Ring;
+use crate::slots::{Pending, Slot};
+use crate::socket;
+
+/// What an engine is made for.
+pub struct EngineConfig {
+    /// The run's clock.
+    pub clock: Clock,
+    /// Most connections at a time.
+    pub connections: u32,
+    /// Most requests in flight on one: sizes the receive buffers so that a batch of answers fits one.
+    pub depth: u32,
+    /// What [`Outgoing::Tape`] points into.
+    pub tape: Arc<Tape>,
+    /// Where [`Engine::connect`] connects to, by index.
+    pub addresses: Vec<SocketAddr>,
+    /// Bytes of [`Engine::stage`] room for each connection.
+    pub staging_bytes: usize,
+    /// Poll instead of sleeping for waits up to [`SPIN_MAX`]: only for a thread that owns its CPU.
+    pub spin: bool,
+}
+
+/// The longest wait that is spun through.
+pub const SPIN_MAX: Nanos = Nanos(50_000);
+
+/// Counters of an engine since it was made.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct EngineStats {
+    /// Enter calls.
+    pub enters: u64,
+    /// Time spent polling for want of anything else to do.
+    pub spun: Nanos,
+    /// Times the kernel found no receive buffer.
+    pub buffers_exhausted: u64,
+}
+
+/// The engine of one thread.
+pub struct UringEngine {
+    ring: Ring,
+    buffers: BufferRing,
+    slots: Vec<Slot>,
+    tape: Arc<Tape>,
+    addresses: Box<[(SocketAddr, SockAddr)]>,
+    clock: Clock,
+    spin: bool,
+    listener: Option<Socket>,
+    /// Slots without a connection, for accepted ones.
+    vacant: Vec<ConnectionId>,
+    /// Slots to tell the worker about at the next turn, without the kernel having a part in it.
+    refused: Vec<(ConnectionId, ConnectFailure)>,
+    /// Closing slots that nothing is outstanding on.
+    released: Vec<ConnectionId>,
+    /// Receives that ended without the connection having ended.
+    rearm: Vec<ConnectionId>,
+    /// Sends queued since the last enter: they complete within it, and must not end its wait.
+    sends_queued: u32,
+    stats: EngineStats,
+    leak: bool,
+}
+
+/// What a completion belongs to; in the upper half of its user data, above the slot.
+#[derive(Clone, Copy, PartialEq, Eq)]
+#[repr(u64)]
+enum Operation {
+    Connect = 1,
+    Send = 2,
+    Receive = 3,
+    Cancel = 4,
+    Accept = 5,
+}
+
+impl UringEngine {
+    /// Makes the ring, registers its files and buffers. Must be called on the thread that will use it.
+    pub fn new(config: EngineConfig) -> io::Result<Self> {
+        let connections = config.connections;
+        let entries = (connections * 2).next_power_of_two().clamp(64, 4096);
+        let ring = Ring::new(entries, (connections * 4).next_power_of_two().clamp(512, 65_536))?;
+        ring.submitter.register_files_sparse(connections)?;
+        // Few enough to stay in cache: the kernel takes them in the order they are given back.
+        let buffer_count = (connections * 2).next_power_of_two().clamp(16, 1024) as u16;
+        let buffers = BufferRing::new(buffer_count, (config.depth * 256).clamp(8 * 1024, 16 * 1024))?;
+        // SAFETY: INV-B1 and INV-E2, the ring's memory outlives its registration.
+        unsafe {
+            ring.submitter.register_buf_ring_with_flags(
+                buffers.address(),
+                buffers.count(),
+                buffers::GROUP,
+                0,
+            )?
+        };
+        let slots = (0..connections)
+            .map(|_| Slot { staging: vec![0; config.staging_bytes].into(), ..Slot::default() })
+            .collect();
+        Ok(Self {
+            ring,
+            buffers,
+            slots,
+            tape: config.tape,
+            addresses: config.addresses.into_iter().map(|address| (address, address.into())).collect(),
+            clock: config.clock,
+            spin: config.spin,
+            listener: None,
+            vacant: Vec::new(),
+            refused: Vec::with_capacity(connections as usize),
+            released: Vec::with_capacity(connections as usize),
+            rearm: Vec::with_capacity(connections as usize),
+            sends_queued: 0,
+            stats: EngineStats::default(),
+            leak: false,
+        })
+    }
+
+    /// Accepts connections from `listener`: each is heard of as `Connected` on a vacant slot. When all slots are
+    /// taken, further connections are closed at once.
+    pub fn listen(&mut self, listener: Socket) {
+        self.vacant = (0..self.slots.len() as u32).rev().collect();
+        self.listener = Some(listener);
+        self.arm_accept();
+    }
+
+    /// Counters since the start.
+    pub fn stats(&self) -> EngineStats {
+        self.stats
+    }
+
+    /// The socket of an open slot.
+    pub fn socket(&self, id: ConnectionId) -> Option<&Socket> {
+        self.slots[id as usize].socket.as_ref()
+    }
+
+    fn arm_accept(&mut self) {
+        let listener = self.listener.as_ref().expect("accepting needs a listener");
+        let entry =
+            opcode::AcceptMulti::new(Fd(listener.as_raw_fd())).build().user_data(tag(Operation::Accept, 0));
+        // SAFETY: no memory is involved; the listener lives as long as the engine.
+        unsafe { self.ring.push(&entry) };
+    }
+
+    fn arm_receive(&mut self, id: ConnectionId) {
+        let entry = opcode::RecvMulti::new(Fixed(id), buffers::GROUP).build();
+        self.slots[id as usize].receiving = true;
+        self.submit(id, Operation::Receive, entry);
+    }
+
+    /// Queues an operation of a slot.
+    #[inline]
+    fn submit(&mut self, id: ConnectionId, operation: Operation, entry: squeue::Entry) {
+        self.slots[id as usize].outstanding += 1;
+        // SAFETY: INV-E1 for sends, INV-E3 for connects, INV-B1 for receives; cancels carry no memory.
+        unsafe { self.ring.push(&entry.user_data(tag(operation, id))) };
+    }
+
+    fn submit_send(&mut self, id: ConnectionId, pending: Pending) {
+        self.slots[id as usize].sending = Some(pending);
+        let entry = opcode::Send::new(Fixed(id), pending.start, pending.len)
+            .flags(libc::MSG_WAITALL | libc::MSG_NOSIGNAL)
+            .build();
+        self.submit(id, Operation::Send, entry);
+        self.sends_queued += 1;
+    }
+
+    /// Takes a connected or connecting socket into the slot's place in the ring's file table.
+    fn adopt(&mut self, id: ConnectionId, socket: Socket) -> io::Result<()> {
+        self.ring.submitter.register_files_update(id, &[socket.as_raw_fd()])?;
+        self.slots[id as usize].socket = Some(socket);
+        Ok(())
+    }
+
+    /// Submits, and waits until something happens or `until`.
+    fn enter(&mut self, until: Nanos) {
+        let mut now = self.clock.now();
+        let must_submit = self.ring.has_submissions();
+        let idle = self.refused.is_empty() && self.released.is_empty();
+        if idle && now < until && !self.ring.is_ready() {
+            if self.spin && until - now <= SPIN_MAX {
+                if must_submit {
+                    self.enter_now(0, None);
+                }
+                let began = now;
+                while now < until && !self.ring.is_ready() {
+                    std::hint::spin_loop();
+                    now = self.clock.now();
+                }
+                self.stats.spun += now - began;
+                if self.ring.is_ready() {
+                    self.enter_now(0, None);
+                }
+                return;
+            }
+            // Sends complete inside the call; it is anything beyond them that is waited for. A larger count also lets
+            // the kernel run more deferred work in one call (it does max(20, count) since 6.13).
+            let want = self.sends_queued + 1;
+            self.enter_now(want, Some(until - now));
+            return;
+        }
+        if must_submit || self.ring.is_ready() {
+            self.enter_now(0, None);
+        }
+    }
+
+    fn enter_now(&mut self, want: u32, timeout: Option<Nanos>) {
+        self.stats.enters += 1;
+        self.sends_queued = 0;
+        self.ring.enter(want, timeout).expect("the kernel accepts what a set-up ring asks");
+    }
+
+    #[inline]
+    fn complete(&mut self, entry: &cqueue::Entry, on: &mut impl OnEvent) {
+        let (operation, id) = untag(entry.user_data());
+        if operation == Operation::Accept {
+            self.accepted(entry, on);
+            return;
+        }
+        let result = entry.result();
+        let is_last = !more(entry.flags());
+        let slot = &mut self.slots[id as usize];
+        slot.outstanding -= u32::from(is_last);
+        match operation {
+            Operation::Receive => {
+                slot.receiving = !is_last;
+                self.received(id, result, entry.flags(), on);
+            }
+            Operation::Send => self.sent(id, result, on),
+            Operation::Connect if !slot.closing => {
+                if result < 0 {
+                    on.event(id, Event::ConnectFailed(connect_failure(-result)));
+                } else {
+                    self.arm_receive(id);
+                    on.event(id, Event::Connected);
+                }
+            }
+            _ => {}
+        }
+        let slot = &self.slots[id as usize];
+        if slot.closing && slot.outstanding == 0 {
+            self.released.push(id);
+        }
+    }
+
+    #[inline]
+    fn received(&mut self, id: ConnectionId, result: i32, flags: u32, on: &mut impl OnEvent) {
+        let slot = &self.slots[id as usize];
+        let (closing, receiving) = (slot.closing, slot.receiving);
+        if let Some(buffer) = buffer_select(flags) {
+            if result > 0 && !closing {
+                on.event(id, Event::Received(self.buffers.bytes(buffer, result as usize)));
+            }
+            self.buffers.give_back(buffer);
+        }
+        if closing {
+            return;
+        }
+        match result {
+            0 if slot.send_failed => on.event(id, Event::Ended(EndCause::Reset)),
+            0 => on.event(id, Event::Ended(EndCause::Closed)),
+            _ if result > 0 && receiving => {}
+            _ if result > 0 => self.rearm.push(id),
+            _ => match -result {
+                libc::ENOBUFS => {
+                    self.stats.buffers_exhausted += 1;
+                    self.rearm.push(id);
+                }
+                libc::EINTR | libc::EAGAIN => self.rearm.push(id),
+                _ => on.event(id, Event::Ended(EndCause::Reset)),
+            },
+        }
+    }
+
+    #[inline]
+    fn sent(&mut self, id: ConnectionId, result: i32, on: &mut impl OnEvent) {
+        let slot = &mut self.slots[id as usize];
+        let pending = slot.sending.take().expect("a send completes once");
+        if slot.closing {
+            return;
+        }
+        match result {
+            taken if taken >= 0 && (taken as u32) < pending.len => {
+                // SAFETY: INV-E1, the rest lies within the same bytes.
+                let start = unsafe { pending.start.add(taken as usize) };
+                self.submit_send(id, Pending { start, len: pending.len - taken as u32 });
+            }
+            taken if taken >= 0 => on.event(id, Event::Sent),
+            // The receive side tells how the connection ended; it may still hold answers.
+            _ => slot.send_failed = true,
+        }
+    }
+
+    fn accepted(&mut self, entry: &cqueue::Entry, on: &mut impl OnEvent) {
+        if entry.result() >= 0 {
+            // SAFETY: a descriptor the kernel has just made for us, owned by nobody else.
+            let socket = unsafe { Socket::from_raw_fd(entry.result()) };
+            if let Some(id) = self.vacant.pop() {
+                if socket::tune(&socket).is_ok() && self.adopt(id, socket).is_ok() {
+                    self.arm_receive(id);
+                    on.event(id, Event::Connected);
+                } else {
+                    self.vacant.push(id);
+                }
+            }
+        }
+        if !more(entry.flags()) {
+            self.arm_accept();
+        }
+    }
+
+    /// Forgets a slot that the kernel holds nothing of any more.
+    fn release(&mut self, id: ConnectionId) {
+        if self.slots[id as usize].socket.is_some() {
+            self.ring.submitter.register_files_update(id, &[-1]).expect("a registered file can be taken out");
+        }
+        self.slots[id as usize].clear();
+        if self.listener.is_some() {
+            self.vacant.push(id);
+        }
+    }
+
+    fn reap(&mut self, on: &mut impl OnEvent) {
+        self.ring.sync_completions();
+        while let Some(entry) = self.ring.next_completion() {
+            self.complete(&entry, on);
+        }
+        self.buffers.publish();
+        while let Some(id) = self.rearm.pop() {
+            if !self.slots[id as usize].closing {
+                self.arm_receive(id);
+            }
+        }
+    }
+}
+
+impl Engine for UringEngine {
+    #[inline]
+    fn now(&mut self) -> Nanos {
+        self.clock.now()
+    }
+
+    fn connect(&mut self, id: ConnectionId, address: usize) {
+        let (address, raw) = &self.addresses[address];
+        let (raw, len) = (raw.as_ptr(), raw.len());
+        match socket::outgoing(address).and_then(|socket| self.adopt(id, socket)) {
+            Ok(()) => {
+                let entry = opcode::Connect::new(Fixed(id), raw.cast(), len).build();
+                self.submit(id, Operation::Connect, entry);
+            }
+            Err(error) => self.refused.push((id, connect_failure(error.raw_os_error().unwrap_or(0)))),
+        }
+    }
+
+    #[inline]
+    fn send(&mut self, id: ConnectionId, what: Outgoing) {
+        let slot = &self.slots[id as usize];
+        assert!(slot.sending.is_none(), "one send a connection at a time");
+        let bytes = match what {
+            Outgoing::Tape(range) => &self.tape.bytes()[range],
+            Outgoing::Staged(len) => &slot.staging[..len],
+        };
+        let pending = Pending { start: bytes.as_ptr(), len: bytes.len() as u32 };
+        self.submit_send(id, pending);
+    }
+
+    fn stage(&mut self, id: ConnectionId) -> &mut [u8] {
+        let slot = &mut self.slots[id as usize];
+        assert!(slot.sending.is_none(), "the kernel may still read what was staged");
+        &mut slot.staging
+    }
+
+    fn close(&mut self, id: ConnectionId) {
+        let slot = &mut self.slots[id as usize];
+        debug_assert!(!slot.closing, "a connection is closed once");
+        slot.closing = true;
+        if slot.outstanding == 0 {
+            self.released.push(id);
+        } else {
+            let entry = opcode::AsyncCancel2::new(CancelBuilder::fd(Fixed(id)).all()).build();
+            self.submit(id, Operation::Cancel, entry);
+        }
+    }
+
+    #[inline]
+    fn turn(&mut self, until: Nanos, on: &mut impl OnEvent) {
+        self.enter(until);
+        on.reaped(self.clock.now());
+        while let Some((id, failure)) = self.refused.pop() {
+            on.event(id, Event::ConnectFailed(failure));
+        }
+        self.reap(on);
+        while let Some(id) = self.released.pop() {
+            self.release(id);
+            on.event(id, Event::Released);
+        }
+    }
+}
+
+impl Drop for UringEngine {
+    fn drop(&mut self) {
+        self.listener = None;
+        for id in 0..self.slots.len() as u32 {
+            let slot = &self.slots[id as usize];
+            if slot.outstanding > 0 && !slot.closing {
+                self.close(id);
+            }
+        }
+        let deadline = self.clock.now() + Nanos(1_000_000_000);
+        while self.slots.iter().any(|slot| slot.outstanding > 0) {
+            let now = self.clock.now();
+            if now >= deadline || self.ring.enter(1, Some(Nanos(10_000_000))).is_err() {
+                self.leak = true;
+                break;
+            }
+            self.reap(&mut Deaf);
+        }
+        if self.leak {
+            // INV-E2: better to leak than to let the kernel use freed memory.
+            std::mem::forget(self.tape.clone());
+            std::mem::forget(std::mem::take(&mut self.slots));
+            std::mem::forget(std::mem::take(&mut self.addresses));
+            if let Ok(empty) = BufferRing::new(1, 4096) {
+                std::mem::forget(std::mem::replace(&mut self.buffers, empty));
+            }
+        }
+    }
+}
+
+/// Hears nothing: for the completions of an engine that is being dropped.
+struct Deaf;
+
+impl OnEvent for Deaf {
+    fn reaped(&mut self, _: Nanos) {}
+    fn event(&mut self, _: ConnectionId, _: Event<'_>) {}
+}
+
+#[inline]
+fn tag(operation: Operation, id: ConnectionId) -> u64 {
+    (operation as u64) << 32 | u64::from(id)
+}
+
+#[inline]
+fn untag(data: u64) -> (Operation, ConnectionId) {
+    let operation = match data >> 32 {
+        1 => Operation::Connect,
+        2 => Operation::Send,
+        3 => Operation::Receive,
+        4 => Operation::Cancel,
+        5 => Operation::Accept,
+        other => unreachable!("user data of no operation of ours: {other}"),
+    };
+    (operation, data as u32)
+}
+
+fn connect_failure(errno: i32) -> ConnectFailure {
+    match errno {
+        libc::ECONNREFUSED => ConnectFailure::Refused,
+        libc::ETIMEDOUT => ConnectFailure::Timeout,
+        libc::ENETUNREACH | libc::EHOSTUNREACH | libc::ENETDOWN | libc::EHOSTDOWN => {
+            ConnectFailure::Unreachable
+        }
+        libc::EMFILE
+        | libc::ENFILE
+        | libc::EADDRNOTAVAIL
+        | libc::EADDRINUSE
+        | libc::ENOBUFS
+        | libc::ENOMEM => ConnectFailure::Limits,
+        _ => ConnectFailure::Other,
+    }
+}

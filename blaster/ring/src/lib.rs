@@ -1,0 +1,19 @@
+//! The io_uring engine: every system call of the hot path, and the only unsafe code of the project.
+//!
+//! A [`UringEngine`] belongs to one thread and one worker. Inside: [`ring`] (set-up and the enter call), `buffers`
+//! (the ring of receive buffers shared by all connections), `slots` (what the kernel holds for each
+//! connection), [`engine`] (the turn). Around it: [`clock`], [`socket`], [`probe`] (what this kernel allows),
+//! [`system`] (CPUs, limits, times of this process).
+
+mod buffers;
+pub mod clock;
+pub mod engine;
+pub mod probe;
+pub mod ring;
+mod slots;
+pub mod socket;
+pub mod system;
+
+pub use clock::Clock;
+pub use engine::{EngineConfig, EngineStats, UringEngine};
+pub use probe::{ProbeError, probe};

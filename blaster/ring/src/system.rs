@@ -1,0 +1,101 @@
+//! This machine and this process: CPUs, limits, times. Thin, safe shells around the calls that need unsafe.
+
+use std::io;
+use std::mem::MaybeUninit;
+
+use blaster_core::time::Nanos;
+
+/// CPUs this thread may run on, in rising order.
+pub fn allowed_cpus() -> Vec<usize> {
+    let mut set = MaybeUninit::<libc::cpu_set_t>::zeroed();
+    // SAFETY: the set is as large as we say; zeroed, it is valid whatever the call does.
+    let set = unsafe {
+        libc::sched_getaffinity(0, size_of::<libc::cpu_set_t>(), set.as_mut_ptr());
+        set.assume_init()
+    };
+    // SAFETY: every index is below CPU_SETSIZE.
+    (0..libc::CPU_SETSIZE as usize).filter(|&cpu| unsafe { libc::CPU_ISSET(cpu, &set) }).collect()
+}
+
+/// Lets this thread run on these CPUs only.
+pub fn pin_thread(cpus: &[usize]) -> io::Result<()> {
+    let mut set = MaybeUninit::<libc::cpu_set_t>::zeroed();
+    // SAFETY: a zeroed set is valid; CPU_SET ignores indices beyond its size.
+    let result = unsafe {
+        let set = set.assume_init_mut();
+        for &cpu in cpus {
+            libc::CPU_SET(cpu, set);
+        }
+        libc::sched_setaffinity(0, size_of::<libc::cpu_set_t>(), set)
+    };
+    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+/// Wakes this thread from timed waits as exactly as the kernel can, instead of up to 50 µs late.
+pub fn sharpen_timers() {
+    // SAFETY: takes plain numbers; it cannot fail for this option.
+    unsafe { libc::prctl(libc::PR_SET_TIMERSLACK, 1_u64, 0, 0, 0) };
+}
+
+/// CPU time, user and system, of this thread.
+pub fn thread_cpu_time() -> Nanos {
+    clock(libc::CLOCK_THREAD_CPUTIME_ID)
+}
+
+fn clock(id: libc::clockid_t) -> Nanos {
+    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: writes to the struct it is given.
+    unsafe { libc::clock_gettime(id, &mut time) };
+    Nanos(time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64)
+}
+
+/// A limit of this process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Limit {
+    /// Open file descriptors.
+    Descriptors,
+    /// Bytes of locked memory.
+    LockedMemory,
+}
+
+/// The soft limit after raising it to the hard one, as far as `wanted` needs; `u64::MAX` is unlimited.
+pub fn raise_limit(limit: Limit, wanted: u64) -> u64 {
+    let resource = match limit {
+        Limit::Descriptors => libc::RLIMIT_NOFILE,
+        Limit::LockedMemory => libc::RLIMIT_MEMLOCK,
+    };
+    let mut values = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    // SAFETY: both calls read or write the struct they are given.
+    unsafe {
+        libc::getrlimit(resource, &mut values);
+        if values.rlim_cur < wanted && values.rlim_cur < values.rlim_max {
+            let raised = libc::rlimit { rlim_cur: wanted.min(values.rlim_max), ..values };
+            if libc::setrlimit(resource, &raised) == 0 {
+                values = raised;
+            }
+        }
+    }
+    values.rlim_cur
+}
+
+/// The kernel's release, as `uname -r` prints it.
+pub fn kernel_release() -> String {
+    std::fs::read_to_string("/proc/sys/kernel/osrelease")
+        .map_or_else(|_| "unknown".to_owned(), |text| text.trim().to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn this_thread_may_run_somewhere() {
+        assert!(!allowed_cpus().is_empty());
+    }
+
+    #[test]
+    fn limits_are_never_lowered() {
+        let before = raise_limit(Limit::Descriptors, 0);
+        assert!(raise_limit(Limit::Descriptors, 1) >= before);
+    }
+}
