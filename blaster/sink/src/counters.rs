@@ -1,0 +1,98 @@
+//! What a sink counted: exact, each thread for itself, read by any.
+
+use std::fmt::Write;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// One thread's counters. Only that thread writes, by plain stores once a turn and before the turn's answers are
+/// sent: whoever has an answer finds its request counted.
+#[derive(Debug, Default)]
+#[repr(align(128))]
+pub struct Counters {
+    requests: AtomicU64,
+    events: AtomicU64,
+    request_bytes: AtomicU64,
+    rejected: AtomicU64,
+    malformed: AtomicU64,
+    connections: AtomicU64,
+}
+
+/// Sums over all threads. `/metrics` and `/health` are not counted as requests.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Totals {
+    /// Requests received whole.
+    pub requests: u64,
+    /// Events in requests answered as accepted.
+    pub events: u64,
+    /// Bytes of those requests, heads and bodies.
+    pub request_bytes: u64,
+    /// Requests among them answered with 400, 404 or 405.
+    pub rejected: u64,
+    /// Connections closed because what came was no HTTP request.
+    pub malformed: u64,
+    /// Connections accepted.
+    pub connections: u64,
+}
+
+impl Counters {
+    /// Publishes a thread's own totals.
+    pub(crate) fn publish(&self, totals: &Totals) {
+        self.requests.store(totals.requests, Ordering::Relaxed);
+        self.events.store(totals.events, Ordering::Relaxed);
+        self.request_bytes.store(totals.request_bytes, Ordering::Relaxed);
+        self.rejected.store(totals.rejected, Ordering::Relaxed);
+        self.malformed.store(totals.malformed, Ordering::Relaxed);
+        self.connections.store(totals.connections, Ordering::Relaxed);
+    }
+}
+
+impl Totals {
+    /// Sums counters.
+    pub fn of(counters: &[Arc<Counters>]) -> Self {
+        let mut sum = Self::default();
+        for one in counters {
+            sum.requests += one.requests.load(Ordering::Relaxed);
+            sum.events += one.events.load(Ordering::Relaxed);
+            sum.request_bytes += one.request_bytes.load(Ordering::Relaxed);
+            sum.rejected += one.rejected.load(Ordering::Relaxed);
+            sum.malformed += one.malformed.load(Ordering::Relaxed);
+            sum.connections += one.connections.load(Ordering::Relaxed);
+        }
+        sum
+    }
+
+    /// The Prometheus text exposition format, version 0.0.4.
+    pub fn prometheus(&self) -> String {
+        let mut text = String::new();
+        for (name, help, value) in [
+            ("requests", "Requests received whole, without /metrics and /health.", self.requests),
+            ("events", "Events in requests answered as accepted.", self.events),
+            ("request_bytes", "Bytes of these requests, heads and bodies.", self.request_bytes),
+            ("requests_rejected", "Requests among them answered with 400, 404 or 405.", self.rejected),
+            ("malformed", "Connections closed because what came was no HTTP request.", self.malformed),
+            ("connections", "Connections accepted.", self.connections),
+        ] {
+            writeln!(
+                text,
+                "# HELP sink_{name}_total {help}\n# TYPE sink_{name}_total counter\nsink_{name}_total {value}"
+            )
+            .expect("writing to a String does not fail");
+        }
+        text
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn totals_are_the_sum_of_what_threads_published() {
+        let counters = [Arc::new(Counters::default()), Arc::new(Counters::default())];
+        counters[0].publish(&Totals { requests: 3, events: 5, ..Totals::default() });
+        counters[1].publish(&Totals { requests: 4, request_bytes: 9, ..Totals::default() });
+        let sum = Totals::of(&counters);
+        assert_eq!((sum.requests, sum.events, sum.request_bytes), (7, 5, 9));
+        assert!(sum.prometheus().contains("\nsink_requests_total 7\n"));
+    }
+}

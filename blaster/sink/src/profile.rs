@@ -1,0 +1,155 @@
+//! What a sink answers.
+
+use std::fmt;
+use std::str::FromStr;
+
+/// A profile and its modifiers.
+#[derive(Clone, Debug)]
+pub struct Behaviour {
+    /// The kind of server it plays.
+    pub profile: Profile,
+    /// Status of good answers, instead of the profile's own.
+    pub status: Option<u16>,
+    /// Close each connection after so many answers, announced in the last one as nginx does.
+    pub close_after: Option<u64>,
+    /// `event-api` names the ids of the events it accepted.
+    pub echo: bool,
+}
+
+/// A kind of server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Profile {
+    /// The smallest answer to anything: 200 without a body.
+    Null,
+    /// A small fixed JSON answer to anything: 200 `{"status":"ok"}`.
+    Control,
+    /// An event ingestion API: `POST /events` takes an object or an array, answers 202 with their count.
+    EventApi,
+}
+
+impl Behaviour {
+    /// A profile without modifiers.
+    pub fn of(profile: Profile) -> Self {
+        Self { profile, status: None, close_after: None, echo: false }
+    }
+}
+
+impl Profile {
+    /// All of them, by name.
+    pub const ALL: [(&'static str, Self); 3] =
+        [("event-api", Self::EventApi), ("control", Self::Control), ("null", Self::Null)];
+}
+
+impl fmt::Display for Profile {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (name, _) =
+            Self::ALL.iter().find(|(_, profile)| profile == self).expect("all profiles have a name");
+        f.write_str(name)
+    }
+}
+
+impl FromStr for Profile {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        Self::ALL.iter().find(|(name, _)| *name == text).map(|(_, profile)| *profile).ok_or_else(|| {
+            let names: Vec<_> = Self::ALL.iter().map(|(name, _)| *name).collect();
+            format!("no profile {text:?}: there are {}", names.join(", "))
+        })
+    }
+}
+
+/// What a request is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub(crate) enum Route {
+    /// Answered from the profile, whatever it is.
+    Any,
+    Events,
+    Health,
+    Metrics,
+    NotFound,
+    WrongMethod,
+}
+
+impl Route {
+    pub(crate) fn of(profile: Profile, method: &str, path: &str) -> Self {
+        let path = path.split('?').next().unwrap_or(path);
+        match (profile, method, path) {
+            (_, "GET", "/metrics") => Self::Metrics,
+            (Profile::EventApi, "GET", "/health") => Self::Health,
+            (Profile::EventApi, "POST", "/events") => Self::Events,
+            (Profile::EventApi, _, "/events" | "/health" | "/metrics") => Self::WrongMethod,
+            (Profile::EventApi, ..) => Self::NotFound,
+            (Profile::Null | Profile::Control, ..) => Self::Any,
+        }
+    }
+
+    pub(crate) fn from_index(index: u8) -> Self {
+        [Self::Any, Self::Events, Self::Health, Self::Metrics, Self::NotFound, Self::WrongMethod]
+            [usize::from(index)]
+    }
+}
+
+/// Reason phrases of the statuses a sink is likely to be asked for.
+pub(crate) fn reason(status: u16) -> &'static str {
+    match status {
+        200 => "OK",
+        201 => "Created",
+        202 => "Accepted",
+        204 => "No Content",
+        301 => "Moved Permanently",
+        302 => "Found",
+        304 => "Not Modified",
+        400 => "Bad Request",
+        401 => "Unauthorized",
+        403 => "Forbidden",
+        404 => "Not Found",
+        405 => "Method Not Allowed",
+        409 => "Conflict",
+        429 => "Too Many Requests",
+        500 => "Internal Server Error",
+        502 => "Bad Gateway",
+        503 => "Service Unavailable",
+        504 => "Gateway Timeout",
+        _ => "Status",
+    }
+}
+
+/// Serializes an answer.
+pub(crate) fn answer(status: u16, content_type: &str, body: &str, last: bool) -> Vec<u8> {
+    let close = if last { "Connection: close\r\n" } else { "" };
+    let reason = reason(status);
+    // RFC 9110 sections 8.6 and 15.3.5: neither 1xx nor 204 carries Content-Length; 304 has no body.
+    if status == 204 || status == 304 {
+        return format!("HTTP/1.1 {status} {reason}\r\n{close}\r\n").into_bytes();
+    }
+    let content_type =
+        if body.is_empty() { String::new() } else { format!("Content-Type: {content_type}\r\n") };
+    format!("HTTP/1.1 {status} {reason}\r\n{content_type}Content-Length: {}\r\n{close}\r\n{body}", body.len())
+        .into_bytes()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn requests_find_their_route() {
+        assert_eq!(Route::of(Profile::EventApi, "POST", "/events?x=1"), Route::Events);
+        assert_eq!(Route::of(Profile::EventApi, "GET", "/events"), Route::WrongMethod);
+        assert_eq!(Route::of(Profile::EventApi, "GET", "/"), Route::NotFound);
+        assert_eq!(Route::of(Profile::Null, "DELETE", "/x"), Route::Any);
+        assert_eq!(Route::of(Profile::Null, "GET", "/metrics"), Route::Metrics);
+        for route in
+            [Route::Any, Route::Events, Route::Health, Route::Metrics, Route::NotFound, Route::WrongMethod]
+        {
+            assert_eq!(Route::from_index(route as u8), route);
+        }
+    }
+
+    #[test]
+    fn an_unknown_profile_is_told_what_there_is() {
+        assert!("nul".parse::<Profile>().unwrap_err().contains("event-api, control, null"));
+    }
+}
