@@ -1,0 +1,246 @@
+//! What was typed. What it means is [`crate::settings`]'s.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use blaster_core::plan::rate::{Rate, RateSpec, Stages};
+use blaster_core::plan::slo::Slos;
+use blaster_core::plan::statuses::Statuses;
+use blaster_core::plan::target::Target;
+use blaster_core::time::Nanos;
+use blaster_sink::profile::Profile;
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+/// Drives an HTTP server at the rate you ask for, and tells the truth about what came back.
+#[derive(Debug, Parser)]
+#[command(
+    name = "blaster",
+    version,
+    args_conflicts_with_subcommands = true,
+    after_help = "Examples:\n  \
+        blaster --rps 1000000                      a million events/s at the built-in sink\n  \
+        blaster --rps 50k --target api:3000        events to POST http://api:3000/events\n  \
+        blaster --rps 2k http://api:3000/health    plain GETs\n  \
+        blaster --stages 30s:10k,1m:=50k api:3000  a ramp, then a spike\n\n\
+        Exit status: 0 done, 1 failed or nothing answered, 2 bad usage, 3 client-limited, 99 an SLO failed, 130 interrupted"
+)]
+pub struct Cli {
+    /// Without a subcommand: run.
+    #[command(subcommand)]
+    pub command: Option<Command>,
+    /// The flags of `run`.
+    #[command(flatten)]
+    pub run: RunArgs,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Drive a target (the default)
+    Run(Box<RunArgs>),
+    /// Serve the built-in target
+    Sink(SinkArgs),
+}
+
+/// `blaster run`.
+#[derive(Clone, Debug, Default, Args)]
+pub struct RunArgs {
+    /// The server, HOST:PORT or http://HOST[:PORT][/PATH]; `=N` behind it is its weight next to others
+    #[arg(value_name = "URL")]
+    pub urls: Vec<Target>,
+    /// The server, like URL; repeatable. Without any, the built-in sink is started and driven
+    #[arg(short = 'T', long = "target", value_name = "URL", help_heading = "Target")]
+    pub targets: Vec<Target>,
+    /// Total offered requests per second, as in 10k or 1.5m; `max`: closed loop, as fast as answers come [default: 10k]
+    #[arg(short = 'R', long, value_name = "N", allow_hyphen_values = true, help_heading = "Load")]
+    pub rps: Option<RateSpec>,
+    /// How long to measure [default: 10s]
+    #[arg(short, long, value_name = "TIME", allow_hyphen_values = true, help_heading = "Load")]
+    pub duration: Option<Nanos>,
+    /// Ramps T:N and jumps T:=N one after another, from --rps (or 0), as in 30s:10k,1m:=50k
+    #[arg(long, value_name = "T:N,…", conflicts_with = "duration", help_heading = "Load")]
+    pub stages: Option<Stages>,
+    /// Spacing of intended times [default: uniform]
+    #[arg(long, value_name = "HOW", help_heading = "Load")]
+    pub arrivals: Option<ArrivalsArg>,
+    /// Record what is intended in this time apart; the duration counts after it [default: 0s]
+    #[arg(long, value_name = "TIME", help_heading = "Load")]
+    pub warmup: Option<Nanos>,
+    /// Total connections [default: 64, never fewer than threads]
+    #[arg(short, long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=4_000_000), help_heading = "Load")]
+    pub connections: Option<u32>,
+    /// Most requests in flight on a connection, or auto [default: auto]
+    #[arg(short, long, value_name = "N", value_parser = pipeline, help_heading = "Load")]
+    pub pipeline: Option<Pipeline>,
+    /// Threads, each with a CPU of its own [default: auto]
+    #[arg(short, long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1024), help_heading = "Load")]
+    pub threads: Option<u32>,
+    /// CPUs to run on, as in 1,4-7 [default: those allowed]
+    #[arg(long, value_name = "LIST", value_parser = cpu_list, help_heading = "Load")]
+    pub cores: Option<CpuList>,
+    /// Give a request up so long after it was sent [default: 10s]
+    #[arg(long, value_name = "TIME", help_heading = "Load")]
+    pub timeout: Option<Nanos>,
+    /// What to send: `events` [default for a target without a path]
+    #[arg(long, value_name = "NAME", help_heading = "Request")]
+    pub preset: Option<String>,
+    /// Method of a request of your own [default: GET, with --body POST]
+    #[arg(short = 'X', long, short_alias = 'm', value_name = "METHOD", help_heading = "Request")]
+    pub method: Option<String>,
+    /// Path and query
+    #[arg(long, value_name = "PATH", help_heading = "Request")]
+    pub path: Option<String>,
+    /// A header, as in 'X-Api-Key: k'; repeatable
+    #[arg(short = 'H', long = "header", value_name = "NAME: VALUE", help_heading = "Request")]
+    pub headers: Vec<payloads::Header>,
+    /// Body: text, @FILE, or @FILE.jsonl for a request a line
+    #[arg(short, long, value_name = "S|@FILE", help_heading = "Request")]
+    pub body: Option<String>,
+    /// Statuses that count as ok [default: the preset's, else 200-399]
+    #[arg(long, value_name = "CODES", help_heading = "Request")]
+    pub expect: Option<Statuses>,
+    /// Repeats payloads and arrivals exactly [default: a new one each run, printed]
+    #[arg(long, value_name = "N", help_heading = "Request")]
+    pub seed: Option<u64>,
+    /// What to promise: p99<500ms, max<2s, errors<1%, achieved>99%; repeatable
+    #[arg(long, value_name = "EXPR,…", help_heading = "Judgement")]
+    pub slo: Vec<Slos>,
+    /// Exit 0 (or 99) even if this machine was the limit
+    #[arg(long, help_heading = "Judgement")]
+    pub allow_invalid: bool,
+    /// Write the report (JSON) here; `-` is standard output
+    #[arg(long, value_name = "FILE", help_heading = "Output")]
+    pub json: Option<PathBuf>,
+    /// Write the response-time spectrum (HdrHistogram percentile text, in ms) here
+    #[arg(long, value_name = "FILE", help_heading = "Output")]
+    pub hgrm: Option<PathBuf>,
+    /// Write the interval log (HdrHistogram .hlog) here
+    #[arg(long, value_name = "FILE", help_heading = "Output")]
+    pub hlog: Option<PathBuf>,
+    /// A label carried to every output; repeatable
+    #[arg(long = "tag", value_name = "K=V", value_parser = tag, help_heading = "Output")]
+    pub tags: Vec<(String, String)>,
+    /// Print only the summary
+    #[arg(long, help_heading = "Output")]
+    pub quiet: bool,
+    /// Print no live line
+    #[arg(long, help_heading = "Output")]
+    pub no_progress: bool,
+}
+
+/// `blaster sink`.
+#[derive(Clone, Debug, Args)]
+pub struct SinkArgs {
+    /// Where to listen
+    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:3000")]
+    pub listen: SocketAddr,
+    /// What to answer: event-api, control or null
+    #[arg(long, value_name = "NAME", default_value = "event-api")]
+    pub profile: Profile,
+    /// Status of good answers, instead of the profile's
+    #[arg(long, value_name = "CODE", value_parser = clap::value_parser!(u16).range(200..=599))]
+    pub status: Option<u16>,
+    /// Close each connection after N answers
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    pub close_after: Option<u64>,
+    /// Name the ids of accepted events in the answer (event-api)
+    #[arg(long)]
+    pub echo: bool,
+    /// CPUs to serve on, one thread each, as in 0,2-3 [default: the first allowed]
+    #[arg(long, value_name = "LIST", value_parser = cpu_list)]
+    pub cores: Option<CpuList>,
+}
+
+/// `--arrivals`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum ArrivalsArg {
+    /// Evenly spaced
+    Uniform,
+    /// Independent, as from many users
+    Poisson,
+}
+
+/// `--pipeline`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Pipeline {
+    /// Decided from the rate.
+    Auto,
+    /// So many.
+    Depth(u32),
+}
+
+/// CPU numbers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CpuList(pub Vec<usize>);
+
+/// The deepest pipeline: more in flight on one connection measures the kernel's buffers.
+const DEPTH_MAX: u32 = 1024;
+
+fn pipeline(text: &str) -> Result<Pipeline, String> {
+    if text == "auto" {
+        return Ok(Pipeline::Auto);
+    }
+    match text.parse() {
+        Ok(depth @ 1..=DEPTH_MAX) => Ok(Pipeline::Depth(depth)),
+        _ => Err(format!("want auto or a number from 1 to {DEPTH_MAX}")),
+    }
+}
+
+fn cpu_list(text: &str) -> Result<CpuList, String> {
+    let wrong = || "want CPU numbers, as in 0,2-3".to_owned();
+    let number = |text: &str| text.trim().parse::<usize>().ok().filter(|&cpu| cpu < 4096).ok_or_else(wrong);
+    let mut cpus = Vec::new();
+    for part in text.split(',') {
+        match part.split_once('-') {
+            Some((low, high)) => cpus.extend(number(low)?..=number(high)?),
+            None => cpus.push(number(part)?),
+        }
+    }
+    cpus.sort_unstable();
+    cpus.dedup();
+    if cpus.is_empty() { Err(wrong()) } else { Ok(CpuList(cpus)) }
+}
+
+fn tag(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((key, value)) if !key.is_empty() => Ok((key.to_owned(), value.to_owned())),
+        _ => Err("want KEY=VALUE".to_owned()),
+    }
+}
+
+impl RunArgs {
+    /// `--rps` as a rate to ramp from; none if absent or `max`.
+    pub fn start_rate(&self) -> Option<Rate> {
+        match self.rps {
+            Some(RateSpec::PerSecond(rate)) => Some(rate),
+            _ => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn flags_work_with_and_without_the_subcommand() {
+        let plain = Cli::parse_from(["blaster", "--rps", "10k", "api:3000"]);
+        assert_eq!(plain.run.urls.len(), 1);
+        let run = Cli::parse_from(["blaster", "run", "-R", "max", "-p", "auto", "-T", "a:1", "-T", "b:2=3"]);
+        let Some(Command::Run(args)) = run.command else { panic!("not run") };
+        assert_eq!((args.rps, args.targets[1].weight), (Some(RateSpec::Max), 3));
+    }
+
+    #[test]
+    fn cpu_lists_are_numbers_and_ranges() {
+        assert_eq!(cpu_list("4-6,1,5").unwrap(), CpuList(vec![1, 4, 5, 6]));
+        assert!(cpu_list("").is_err() && cpu_list("3-1").is_err() && cpu_list("x").is_err());
+    }
+}

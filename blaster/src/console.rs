@@ -1,0 +1,156 @@
+//! The run as a person sees it: signals in, the live line out.
+
+use std::io::{IsTerminal, Write};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use blaster_core::load::worker::INTERVAL;
+use blaster_core::report::collector::FinishedInterval;
+use blaster_core::report::facts::{AskedRate, PlanFacts};
+use blaster_core::report::units;
+use blaster_core::time::Nanos;
+use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::iterator::Signals;
+
+use crate::progress::Tick;
+use crate::results::Results;
+use crate::run::Observer;
+
+/// Watches a run on behalf of a terminal, a pipe or a file.
+pub struct Console {
+    signals: Signals,
+    stops: u32,
+    style: Style,
+    /// A live line stands on the screen and must be wiped before anything else is printed.
+    line_stands: bool,
+    total: Nanos,
+    open_loop: bool,
+    errors_so_far: u64,
+    results: Results,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Style {
+    /// Nothing while it runs.
+    Silent,
+    /// A line that is redrawn.
+    Live,
+    /// A line an interval.
+    Plain,
+}
+
+/// Width to assume where none is known.
+pub const WIDTH_DEFAULT: usize = 80;
+
+impl Console {
+    /// Takes over SIGINT and SIGTERM. `silent`: no progress.
+    pub fn new(silent: bool, results: Results) -> std::io::Result<Self> {
+        let style = match (silent, std::io::stderr().is_terminal()) {
+            (true, _) => Style::Silent,
+            (false, true) => Style::Live,
+            (false, false) => Style::Plain,
+        };
+        let signals = Signals::new([SIGINT, SIGTERM])?;
+        Ok(Self {
+            signals,
+            stops: 0,
+            style,
+            line_stands: false,
+            total: Nanos::ZERO,
+            open_loop: true,
+            errors_so_far: 0,
+            results,
+        })
+    }
+
+    /// The run is over: wipes the live line, hands back where results go.
+    pub fn finish(mut self) -> Results {
+        self.wipe();
+        self.results
+    }
+
+    fn show(&mut self, line: &str) {
+        let mut screen = std::io::stderr().lock();
+        // A closed standard error is no reason to end a run.
+        let _ = match self.style {
+            Style::Silent => Ok(()),
+            Style::Live => write!(screen, "\r\x1b[K{line}").and_then(|()| screen.flush()),
+            Style::Plain => writeln!(screen, "{line}"),
+        };
+        self.line_stands = self.style == Style::Live;
+    }
+
+    fn wipe(&mut self) {
+        if self.line_stands {
+            let mut screen = std::io::stderr().lock();
+            let _ = write!(screen, "\r\x1b[K").and_then(|()| screen.flush());
+            self.line_stands = false;
+        }
+    }
+}
+
+impl Observer for Console {
+    fn stops(&mut self) -> u32 {
+        let heard = self.signals.pending().count() as u32;
+        if heard > 0 {
+            self.wipe();
+            self.stops += heard;
+            if self.style != Style::Silent {
+                eprintln!(
+                    "{}",
+                    if self.stops == 1 {
+                        "stopping: waiting for answers (Ctrl-C again: don't wait)"
+                    } else {
+                        "stopped"
+                    }
+                );
+            }
+        }
+        self.stops
+    }
+
+    fn starting(&mut self, facts: &PlanFacts) {
+        self.total = Nanos(facts.warmup_ns + facts.duration_ns);
+        self.open_loop = matches!(facts.rate, AskedRate::PerSecond(_));
+        let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        self.results.begin_log(since_epoch.as_secs_f64());
+        let rate = match facts.rate {
+            AskedRate::PerSecond(rate) => format!("{} req/s", units::rate(rate)),
+            AskedRate::Max(_) => "as fast as answers come (closed loop)".to_owned(),
+        };
+        let targets = facts.targets.join(", ");
+        self.show(&format!("{rate} for {} -> {targets}", Nanos(facts.duration_ns)));
+    }
+
+    fn interval(&mut self, interval: &FinishedInterval) {
+        self.results.log(interval);
+        // What is drained after the end makes a last, short interval that is no second of the run.
+        let elapsed = Nanos::from_secs_f64(interval.row.t_s) + INTERVAL;
+        if elapsed > self.total && interval.row.scheduled == 0 {
+            return;
+        }
+        let row = &interval.row;
+        self.errors_so_far += row.errors + row.unexpected_status;
+        let tick = Tick {
+            elapsed,
+            total: self.total,
+            // What came due in the interval is what the schedule asked of it, on a ramp too.
+            asked: self.open_loop.then(|| row.scheduled as f64 / INTERVAL.as_secs_f64()),
+            interval: INTERVAL,
+            row,
+            errors_so_far: self.errors_so_far,
+        };
+        let line = match self.style {
+            Style::Silent => return,
+            Style::Live => tick.live_line(width()),
+            Style::Plain => tick.plain_line(),
+        };
+        self.show(&line);
+    }
+}
+
+/// Columns of the terminal; [`WIDTH_DEFAULT`] where there is none.
+pub fn width() -> usize {
+    let size = terminal_size::terminal_size_of(std::io::stdout())
+        .or_else(|| terminal_size::terminal_size_of(std::io::stderr()));
+    size.map_or(WIDTH_DEFAULT, |(terminal_size::Width(columns), _)| usize::from(columns))
+}

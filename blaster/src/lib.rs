@@ -1,0 +1,17 @@
+//! The blaster as a library: what was typed ([`cli`]) becomes [`settings`], a [`run`] carries them out, [`output`] shows
+//! the report and [`results`] keeps it.
+
+pub mod cli;
+pub mod console;
+mod environment;
+pub mod exit;
+mod limits;
+pub mod output;
+mod payload;
+pub mod progress;
+mod resolve;
+pub mod results;
+pub mod run;
+pub mod settings;
+mod shards;
+pub mod sink_command;

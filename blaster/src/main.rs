@@ -1,0 +1,95 @@
+//! The command: arguments in, a summary and an exit status out. Only here is anything printed or exited.
+
+use std::collections::hash_map::RandomState;
+use std::hash::{BuildHasher, Hasher};
+use std::io::{IsTerminal, Write};
+use std::process::ExitCode;
+
+use anyhow::Context;
+use blaster::cli::{Cli, Command, RunArgs, SinkArgs};
+use blaster::console::{self, Console};
+use blaster::exit;
+use blaster::output::summary;
+use blaster::results::Results;
+use blaster::run::{RunError, run};
+use blaster::settings::{Settings, UsageError};
+use clap::Parser;
+use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::iterator::Signals;
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let result = match &cli.command {
+        None => drive(&cli.run),
+        Some(Command::Run(args)) => drive(args),
+        Some(Command::Sink(args)) => serve(args),
+    };
+    match result {
+        Ok(status) => ExitCode::from(status),
+        Err(error) => {
+            eprintln!("blaster: {error:#}");
+            ExitCode::from(failure_status(&error))
+        }
+    }
+}
+
+/// `blaster run`.
+fn drive(args: &RunArgs) -> anyhow::Result<u8> {
+    let mut settings = Settings::new(args, random_seed())?;
+    let results = Results::open(&settings.outputs)?;
+    let stdout_is_taken = results.take_stdout();
+    let silent = settings.outputs.quiet || settings.outputs.no_progress;
+    let mut console = Console::new(silent, results).context("cannot take over signals")?;
+    let outcome = run(&mut settings, &mut console);
+    let results = console.finish();
+    let report = outcome?;
+    if stdout_is_taken {
+        show(&mut std::io::stderr(), std::io::stderr().is_terminal(), &report);
+    } else {
+        show(&mut std::io::stdout(), std::io::stdout().is_terminal(), &report);
+    }
+    let errors = results.write(&report);
+    for error in &errors {
+        eprintln!("blaster: {error}");
+    }
+    let status = exit::status(&report, settings.allow_invalid);
+    Ok(if errors.is_empty() || status == exit::INTERRUPTED { status } else { exit::FAILED })
+}
+
+/// Prints the summary; whoever closed the pipe has seen enough.
+fn show(out: &mut impl Write, is_terminal: bool, report: &blaster_core::report::Report) {
+    let colour = is_terminal && std::env::var_os("NO_COLOR").is_none();
+    let _ = out
+        .write_all(summary::render(report, console::width(), colour).as_bytes())
+        .and_then(|()| out.flush());
+}
+
+/// `blaster sink`.
+fn serve(args: &SinkArgs) -> anyhow::Result<u8> {
+    let mut signals = Signals::new([SIGINT, SIGTERM]).context("cannot take over signals")?;
+    let sink = blaster::sink_command::start(args)?;
+    println!("sink ({}) on http://{} — Ctrl-C ends it", args.profile, sink.address());
+    signals.forever().next();
+    let totals = sink.totals();
+    println!("requests {} · events {} · bytes {}", totals.requests, totals.events, totals.request_bytes);
+    Ok(exit::DONE)
+}
+
+/// A seed that differs from run to run; the report says which it was.
+fn random_seed() -> u64 {
+    // 53 bits, so that it survives every JSON reader.
+    RandomState::new().build_hasher().finish() >> 11
+}
+
+/// Usage and plans that cannot be are 2, all else 1.
+fn failure_status(error: &anyhow::Error) -> u8 {
+    match error.downcast_ref::<RunError>() {
+        Some(
+            RunError::Usage(_) | RunError::Limit(_) | RunError::Cores { .. } | RunError::TapeTooLarge { .. },
+        ) => exit::USAGE,
+        Some(RunError::Interrupted) => exit::INTERRUPTED,
+        Some(_) => exit::FAILED,
+        None if error.is::<UsageError>() || error.is::<blaster::results::ResultError>() => exit::USAGE,
+        None => exit::FAILED,
+    }
+}

@@ -1,0 +1,11 @@
+//! What a run came to, for people and for programs; all but the interval log is written from the report alone.
+//!
+//! Nothing here prints or opens files: it makes text.
+
+pub mod hgrm;
+pub mod hlog;
+pub mod json;
+pub mod summary;
+mod text;
+
+pub(crate) use text::cut;

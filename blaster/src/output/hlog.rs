@@ -1,0 +1,48 @@
+//! HdrHistogram's interval log, version 1.3 (`--hlog`): a line an interval, while the run goes on.
+
+use std::io;
+
+use blaster_core::report::collector::FinishedInterval;
+use blaster_core::report::encoding::encode;
+use blaster_core::time::Nanos;
+
+const NS_PER_MS: f64 = 1e6;
+
+/// Writes the log; times in its histograms are nanoseconds, the maximum before each is in milliseconds.
+pub struct IntervalLog<W> {
+    out: W,
+    interval: Nanos,
+}
+
+impl<W: io::Write> IntervalLog<W> {
+    /// Begins a log of a run whose measured part starts that many seconds after 1970.
+    pub fn begin(mut out: W, version: &str, start_epoch_s: f64, interval: Nanos) -> io::Result<Self> {
+        write!(
+            out,
+            "#[Logged by blaster {version}: response times from the intended moment, in nanoseconds]\n\
+             #[Histogram log format version 1.3]\n\
+             #[StartTime: {start_epoch_s:.3} (seconds since epoch)]\n\
+             #[BaseTime: {start_epoch_s:.3} (seconds since epoch)]\n\
+             \"StartTimestamp\",\"Interval_Length\",\"Interval_Max\",\"Interval_Compressed_Histogram\"\n",
+        )?;
+        Ok(Self { out, interval })
+    }
+
+    /// Adds an interval. Endless waits are in no histogram; the report counts them.
+    pub fn write(&mut self, interval: &FinishedInterval) -> io::Result<()> {
+        writeln!(
+            self.out,
+            "{:.3},{:.3},{:.3},{}",
+            interval.row.t_s,
+            self.interval.as_secs_f64(),
+            interval.response_time.max() as f64 / NS_PER_MS,
+            encode(&interval.response_time),
+        )
+    }
+
+    /// Brings what was written to where it belongs.
+    pub fn finish(mut self) -> io::Result<W> {
+        self.out.flush()?;
+        Ok(self.out)
+    }
+}

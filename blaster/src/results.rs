@@ -1,0 +1,177 @@
+//! Where results go: files opened before the run, so that a path that cannot be written is found in time, and
+//! written after it.
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, BufWriter, Write};
+use std::path::{Path, PathBuf};
+
+use blaster_core::load::worker::INTERVAL;
+use blaster_core::report::Report;
+use blaster_core::report::collector::FinishedInterval;
+
+use crate::output::hlog::IntervalLog;
+use crate::output::{hgrm, json};
+use crate::settings::Outputs;
+
+/// The files of `--json`, `--hgrm` and `--hlog`.
+pub struct Results {
+    json: Option<Destination>,
+    hgrm: Option<Destination>,
+    hlog: Option<Destination>,
+    log: Option<IntervalLog<Box<dyn Write>>>,
+    /// The first thing that went wrong with the log; the run goes on.
+    log_error: Option<ResultError>,
+}
+
+/// A result that could not be written.
+#[derive(Debug, thiserror::Error)]
+pub enum ResultError {
+    /// Found before the run.
+    #[error("cannot write {path}: {error}: choose another path")]
+    Open {
+        /// Which.
+        path: String,
+        /// What the system said.
+        error: io::Error,
+    },
+    /// Found after it.
+    #[error("cannot write {path}: {error}{}", kept(.rescued))]
+    Write {
+        /// Which.
+        path: String,
+        /// What the system said.
+        error: io::Error,
+        /// Where the same bytes are now.
+        rescued: Option<PathBuf>,
+    },
+}
+
+fn kept(rescued: &Option<PathBuf>) -> String {
+    rescued.as_ref().map_or_else(
+        || ": nothing could be kept".to_owned(),
+        |path| format!(": kept in {} instead", path.display()),
+    )
+}
+
+/// A file, or standard output for `-`.
+struct Destination {
+    path: PathBuf,
+    file: Option<File>,
+}
+
+impl Results {
+    /// Opens what is asked for.
+    pub fn open(outputs: &Outputs) -> Result<Self, ResultError> {
+        let open = |path: &Option<PathBuf>| path.as_deref().map(Destination::open).transpose();
+        Ok(Self {
+            json: open(&outputs.json)?,
+            hgrm: open(&outputs.hgrm)?,
+            hlog: open(&outputs.hlog)?,
+            log: None,
+            log_error: None,
+        })
+    }
+
+    /// Whether one of them is standard output, so that all else belongs to standard error.
+    pub fn take_stdout(&self) -> bool {
+        [&self.json, &self.hgrm, &self.hlog]
+            .into_iter()
+            .flatten()
+            .any(|destination| destination.file.is_none())
+    }
+
+    /// Writes the head of the interval log. `start_epoch_s`: seconds since 1970.
+    pub fn begin_log(&mut self, start_epoch_s: f64) {
+        let Some(destination) = &self.hlog else { return };
+        let begun = destination
+            .writer()
+            .and_then(|out| IntervalLog::begin(out, env!("CARGO_PKG_VERSION"), start_epoch_s, INTERVAL));
+        match begun {
+            Ok(log) => self.log = Some(log),
+            Err(error) => self.log_error = Some(destination.failed(error)),
+        }
+    }
+
+    /// Adds an interval to the log.
+    pub fn log(&mut self, interval: &FinishedInterval) {
+        let (Some(log), Some(destination)) = (&mut self.log, &self.hlog) else { return };
+        if let Err(error) = log.write(interval) {
+            self.log_error = Some(destination.failed(error));
+            self.log = None;
+        }
+    }
+
+    /// Writes everything; every failure is told, and what can be is kept elsewhere.
+    pub fn write(mut self, report: &Report) -> Vec<ResultError> {
+        let mut errors: Vec<ResultError> = self.log_error.take().into_iter().collect();
+        if let (Some(log), Some(destination)) = (self.log.take(), &self.hlog)
+            && let Err(error) = log.finish()
+        {
+            errors.push(destination.failed(error));
+        }
+        if let Some(destination) = &self.json {
+            errors.extend(destination.write(&json::render(report)).err());
+        }
+        if let Some(destination) = &self.hgrm {
+            let written = match hgrm::render(report) {
+                Ok(text) => destination.write(&text),
+                Err(error) => Err(destination.failed(io::Error::other(error.to_string()))),
+            };
+            errors.extend(written.err());
+        }
+        errors
+    }
+}
+
+impl Destination {
+    /// Opens for writing; what stands there is kept until there is something to replace it.
+    fn open(path: &Path) -> Result<Self, ResultError> {
+        if path.as_os_str() == "-" {
+            return Ok(Self { path: path.to_owned(), file: None });
+        }
+        match OpenOptions::new().write(true).create(true).truncate(false).open(path) {
+            Ok(file) => Ok(Self { path: path.to_owned(), file: Some(file) }),
+            Err(error) => Err(ResultError::Open { path: path.display().to_string(), error }),
+        }
+    }
+
+    fn writer(&self) -> io::Result<Box<dyn Write>> {
+        match &self.file {
+            Some(file) => {
+                // A pipe or a device has no length to cut.
+                if file.metadata()?.is_file() {
+                    file.set_len(0)?;
+                }
+                Ok(Box::new(BufWriter::new(file.try_clone()?)))
+            }
+            None => Ok(Box::new(io::stdout())),
+        }
+    }
+
+    fn write(&self, text: &str) -> Result<(), ResultError> {
+        let written =
+            self.writer().and_then(|mut out| out.write_all(text.as_bytes()).and_then(|()| out.flush()));
+        match written {
+            // Whoever reads standard output has seen enough.
+            Err(error) if self.file.is_none() && error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+            Err(error) => Err(ResultError::Write {
+                path: self.path.display().to_string(),
+                error,
+                rescued: rescue(&self.path, text),
+            }),
+            Ok(()) => Ok(()),
+        }
+    }
+
+    fn failed(&self, error: io::Error) -> ResultError {
+        ResultError::Write { path: self.path.display().to_string(), error, rescued: None }
+    }
+}
+
+/// Writes to the directory for temporary files what could not be written where it was wanted.
+fn rescue(path: &Path, text: &str) -> Option<PathBuf> {
+    let name =
+        path.file_name().map_or_else(|| "blaster-result".into(), |name| name.to_string_lossy().into_owned());
+    let rescued = std::env::temp_dir().join(format!("blaster-{}-{name}", std::process::id()));
+    std::fs::write(&rescued, text).ok().map(|()| rescued)
+}

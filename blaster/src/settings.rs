@@ -1,0 +1,260 @@
+//! What was typed becomes what is to be done: a [`Settings`] that cannot be wrong, or a usage error.
+
+use std::path::PathBuf;
+
+use blaster_core::plan::lanes::Lanes;
+use blaster_core::plan::rate::{Curve, Rate, RateSpec};
+use blaster_core::plan::statuses::Statuses;
+use blaster_core::plan::target::Target;
+use blaster_core::plan::{Arrivals, LayoutWish, Load, Plan, layout};
+use blaster_core::time::Nanos;
+
+use crate::cli::{ArrivalsArg, Pipeline, RunArgs};
+use crate::payload::{Payload, PayloadWish};
+
+/// A run, ready to be carried out.
+#[derive(Debug)]
+pub struct Settings {
+    /// Everything about load and targets. Without targets on the command line the one here is the built-in sink's, whose port is
+    /// filled in once it listens.
+    pub plan: Plan,
+    /// What goes to each target.
+    pub payloads: Vec<Payload>,
+    /// Statuses that are ok, by target.
+    pub expect: Vec<Statuses>,
+    /// No target was given: start the built-in sink.
+    pub built_in_sink: bool,
+    /// `--pipeline auto`, or absent.
+    pub depth_is_auto: bool,
+    /// `--stages`, as understood.
+    pub stages: Option<String>,
+    /// CPUs asked for.
+    pub cores: Option<Vec<usize>>,
+    threads: Option<u32>,
+    pipeline: Option<u32>,
+    connections: Option<u32>,
+    /// Where results go.
+    pub outputs: Outputs,
+    /// A client-limited run is no failure.
+    pub allow_invalid: bool,
+}
+
+/// Where results go, and what is shown.
+#[derive(Clone, Debug, Default)]
+pub struct Outputs {
+    /// `--json`.
+    pub json: Option<PathBuf>,
+    /// `--hgrm`.
+    pub hgrm: Option<PathBuf>,
+    /// `--hlog`.
+    pub hlog: Option<PathBuf>,
+    /// Only the summary.
+    pub quiet: bool,
+    /// No live line.
+    pub no_progress: bool,
+}
+
+const RATE_DEFAULT: f64 = 10_000.0;
+const DURATION_DEFAULT: Nanos = Nanos::from_secs(10);
+const TIMEOUT_DEFAULT: Nanos = Nanos::from_secs(10);
+const CONNECTIONS_DEFAULT: u32 = 64;
+
+/// Where the built-in sink would be; the port is not known before it listens.
+const SINK_TARGET: &str = "127.0.0.1:1";
+
+impl Settings {
+    /// Understands the arguments of a run. `seed` is used if none was given.
+    pub fn new(args: &RunArgs, seed: u64) -> Result<Self, UsageError> {
+        let mut targets: Vec<Target> = args.urls.iter().chain(&args.targets).cloned().collect();
+        let built_in_sink = targets.is_empty();
+        if built_in_sink {
+            targets.push(SINK_TARGET.parse().expect("a constant"));
+        }
+        if args.path.is_some() && targets.iter().any(|target| target.path.is_some()) {
+            return Err(UsageError::PathTwice);
+        }
+        let payloads = targets
+            .iter()
+            .map(|target| Payload::new(&PayloadWish::of(args, target)))
+            .collect::<Result<Vec<_>, _>>()?;
+        let expect =
+            payloads.iter().map(|payload| args.expect.clone().unwrap_or_else(|| payload.ok())).collect();
+        let outputs = outputs(args)?;
+        let (load, duration) = load(args)?;
+        let connections = args.connections.unwrap_or(CONNECTIONS_DEFAULT);
+        if (connections as usize) < targets.len() {
+            return Err(UsageError::FewConnections { connections, targets: targets.len() });
+        }
+        let timeout = args.timeout.unwrap_or(TIMEOUT_DEFAULT);
+        if timeout == Nanos::ZERO {
+            return Err(UsageError::NoTimeout);
+        }
+        let pipeline = match args.pipeline {
+            Some(Pipeline::Depth(depth)) => Some(depth),
+            Some(Pipeline::Auto) | None => None,
+        };
+        Ok(Self {
+            plan: Plan {
+                load,
+                warmup: args.warmup.unwrap_or(Nanos::ZERO),
+                duration,
+                connections,
+                depth: pipeline.unwrap_or(1),
+                targets,
+                timeout,
+                slos: args.slo.iter().flat_map(|slos| slos.0.iter().cloned()).collect(),
+                seed: args.seed.unwrap_or(seed),
+                tags: args.tags.clone(),
+                lanes: Lanes::whole(),
+            },
+            payloads,
+            expect,
+            built_in_sink,
+            depth_is_auto: pipeline.is_none(),
+            stages: args.stages.as_ref().map(|_| stages_text(args)),
+            cores: args.cores.as_ref().map(|list| list.0.clone()),
+            threads: args.threads,
+            pipeline,
+            connections: args.connections,
+            outputs,
+            allow_invalid: args.allow_invalid,
+        })
+    }
+
+    /// Decides how many shards drive how deep a pipeline, now that it is known where the targets are.
+    pub fn lay_out(&mut self, cpus: u32, target_is_local: bool) -> u32 {
+        let peak = match &self.plan.load {
+            Load::Open { curve, .. } => Some(curve.peak()),
+            Load::Closed => None,
+        };
+        // By default never fewer connections than threads; what was asked for stays as asked.
+        let connections =
+            self.connections.unwrap_or_else(|| self.plan.connections.max(self.threads.unwrap_or(cpus)));
+        let wish = LayoutWish {
+            peak,
+            cpus,
+            target_is_local,
+            connections,
+            pipeline: self.pipeline,
+            threads: self.threads,
+        };
+        let (shards, depth) = layout(wish);
+        // Every shard has connections to every target.
+        let shards = shards.min(connections / self.plan.targets.len() as u32).max(1);
+        self.plan.connections =
+            if self.connections.is_some() { connections } else { self.plan.connections.max(shards) };
+        self.plan.depth = depth;
+        shards
+    }
+}
+
+/// What cannot be done as asked.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum UsageError {
+    /// Two paths.
+    #[error("the path is given twice, in the target and with --path: give it once")]
+    PathTwice,
+    /// Fewer connections than targets.
+    #[error(
+        "{targets} targets need at least {targets} connections, --connections is {connections}: raise it"
+    )]
+    FewConnections {
+        /// Asked for.
+        connections: u32,
+        /// Given.
+        targets: usize,
+    },
+    /// `--timeout 0s`.
+    #[error("--timeout 0s would give every request up at once: give a time above 0, as in 10s")]
+    NoTimeout,
+    /// `--duration 0s`.
+    #[error("--duration 0s measures nothing: give a time above 0, as in 10s")]
+    NoDuration,
+    /// `--rps max --stages …`.
+    #[error("--rps max is closed loop and knows no stages: give --rps a number, or leave --stages out")]
+    MaxWithStages,
+    /// `--rps max --arrivals …`.
+    #[error("--rps max is closed loop and has no arrivals to space: leave --arrivals out")]
+    MaxWithArrivals,
+    /// A rate that is none.
+    #[error(transparent)]
+    Rate(#[from] blaster_core::plan::rate::RateError),
+    /// A payload that is none.
+    #[error(transparent)]
+    Payload(#[from] payloads::Error),
+    /// A preset and a body.
+    #[error("--preset and --body both say what to send: leave one out")]
+    PresetAndBody,
+    /// A file that cannot be read.
+    #[error("cannot read the body from {path}: {error}")]
+    Body {
+        /// Which.
+        path: String,
+        /// What the system said.
+        error: std::io::Error,
+    },
+    /// Two outputs on one stream.
+    #[error("two outputs both go to standard output (-): give one of them a file")]
+    TwoOnStdout,
+}
+
+fn load(args: &RunArgs) -> Result<(Load, Nanos), UsageError> {
+    let warmup = args.warmup.unwrap_or(Nanos::ZERO);
+    let duration = args.duration.unwrap_or(DURATION_DEFAULT);
+    if duration == Nanos::ZERO {
+        return Err(UsageError::NoDuration);
+    }
+    if args.rps == Some(RateSpec::Max) {
+        if args.stages.is_some() {
+            return Err(UsageError::MaxWithStages);
+        }
+        if args.arrivals.is_some() {
+            return Err(UsageError::MaxWithArrivals);
+        }
+        return Ok((Load::Closed, duration));
+    }
+    let arrivals = match args.arrivals {
+        Some(ArrivalsArg::Poisson) => Arrivals::Poisson,
+        Some(ArrivalsArg::Uniform) | None => Arrivals::Uniform,
+    };
+    let curve = match &args.stages {
+        Some(stages) => Curve::stages(args.start_rate(), stages)?,
+        None => {
+            let rate = args.start_rate().map_or_else(|| Rate::new(RATE_DEFAULT), Ok)?;
+            Curve::constant(rate, duration)
+        }
+    };
+    let duration = curve.length();
+    Ok((Load::Open { curve: curve.with_warmup(warmup)?, arrivals }, duration))
+}
+
+fn outputs(args: &RunArgs) -> Result<Outputs, UsageError> {
+    let on_stdout = [&args.json, &args.hgrm, &args.hlog]
+        .into_iter()
+        .flatten()
+        .filter(|path| path.as_os_str() == "-")
+        .count();
+    if on_stdout > 1 {
+        return Err(UsageError::TwoOnStdout);
+    }
+    Ok(Outputs {
+        json: args.json.clone(),
+        hgrm: args.hgrm.clone(),
+        hlog: args.hlog.clone(),
+        quiet: args.quiet,
+        no_progress: args.no_progress,
+    })
+}
+
+fn stages_text(args: &RunArgs) -> String {
+    let stages = args.stages.as_ref().expect("the caller has stages");
+    let parts: Vec<_> = stages
+        .0
+        .iter()
+        .map(|stage| {
+            format!("{}:{}{}", stage.length, if stage.jump { "=" } else { "" }, stage.to).replace(' ', "")
+        })
+        .collect();
+    parts.join(",")
+}

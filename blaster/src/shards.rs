@@ -1,0 +1,222 @@
+//! Where workers live: one glommio executor per core, pinned, hosting the hot loop and a control task.
+//!
+//! The only module that knows glommio. The hot loop is a task that owns its own ring and yields about once a millisecond; the
+//! control task then takes in what the reporting thread says. Recorders travel by channel, whole.
+
+use std::cell::RefCell;
+use std::collections::VecDeque;
+use std::rc::Rc;
+use std::sync::mpsc::{Receiver, Sender, SyncSender, TryRecvError, channel, sync_channel};
+
+use blaster_core::load::engine::ConnectFailure;
+use blaster_core::load::recorder::Recorder;
+use blaster_core::load::worker::{Progress, Worker, WorkerPlan};
+use blaster_core::time::Nanos;
+use blaster_ring::{EngineConfig, UringEngine, system};
+use glommio::{ExecutorJoinHandle, LocalExecutorBuilder, Placement};
+
+/// One shard: its CPU, its engine, its work.
+pub struct ShardPlan {
+    /// The CPU it is pinned to.
+    pub cpu: usize,
+    /// What its engine is made for.
+    pub engine: EngineConfig,
+    /// What its worker is to do.
+    pub worker: WorkerPlan,
+}
+
+/// What the reporting thread says to a shard.
+enum Command {
+    Start(Nanos),
+    Stop,
+    Halt,
+    Spare(Box<Recorder>),
+}
+
+/// What a shard says.
+pub enum Message {
+    /// Every connection was opened, or tried once.
+    Ready {
+        /// By stream: connections open, and why the last failed one did.
+        streams: Vec<(u32, Option<ConnectFailure>)>,
+    },
+    /// An interval is over.
+    Full(Box<Recorder>),
+    /// The run is over; its last recorder was sent.
+    Done(ShardFacts),
+    /// It could not be set up.
+    Failed(std::io::Error),
+}
+
+/// What a shard knows about itself, over the run.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct ShardFacts {
+    /// Its CPU.
+    pub cpu: usize,
+    /// CPU time of its thread since the start.
+    pub cpu_time: Nanos,
+    /// Of it, time spent polling for want of anything else to do.
+    pub spun: Nanos,
+}
+
+/// All shards of a run, seen from the reporting thread.
+pub struct Shards {
+    commands: Vec<Sender<Command>>,
+    messages: Receiver<(usize, Message)>,
+    handles: Vec<ExecutorJoinHandle<()>>,
+}
+
+/// Messages a shard may be ahead of the reporting thread by, before it waits for it.
+const MESSAGES_AHEAD: usize = 1024;
+
+/// How often the hot loop yields.
+const YIELD_EVERY: Nanos = Nanos(1_000_000);
+
+/// The smallest I/O memory glommio takes; the hot loop does not use it.
+const GLOMMIO_IO_BYTES: usize = 65_536;
+
+impl Shards {
+    /// Starts an executor per shard; each opens its connections and then waits for [`Self::start`].
+    pub fn launch(plans: Vec<ShardPlan>) -> Result<Self, glommio::GlommioError<()>> {
+        let (sender, messages) = sync_channel(MESSAGES_AHEAD);
+        let mut shards = Self { commands: Vec::new(), messages, handles: Vec::new() };
+        for (index, plan) in plans.into_iter().enumerate() {
+            let (commands, inbox) = channel();
+            let outbox = Outbox { index, sender: sender.clone() };
+            let handle = LocalExecutorBuilder::new(Placement::Fixed(plan.cpu))
+                .name(&format!("shard-{index}"))
+                .io_memory(GLOMMIO_IO_BYTES)
+                .spawn(move || host(plan, inbox, outbox))?;
+            shards.commands.push(commands);
+            shards.handles.push(handle);
+        }
+        Ok(shards)
+    }
+
+    /// How many there are.
+    pub fn count(&self) -> usize {
+        self.commands.len()
+    }
+
+    /// What shards say, each message with its shard.
+    pub fn messages(&self) -> &Receiver<(usize, Message)> {
+        &self.messages
+    }
+
+    /// Request times count from `at`.
+    pub fn start(&self, at: Nanos) {
+        self.tell_all(|| Command::Start(at));
+    }
+
+    /// Nothing more is sent; what is in flight is waited for.
+    pub fn stop(&self) {
+        self.tell_all(|| Command::Stop);
+    }
+
+    /// What is in flight is not waited for.
+    pub fn halt(&self) {
+        self.tell_all(|| Command::Halt);
+    }
+
+    /// Gives an empty recorder back to the shard it came from.
+    pub fn give_back(&self, shard: usize, recorder: Box<Recorder>) {
+        // A shard that has ended needs none.
+        let _ = self.commands[shard].send(Command::Spare(recorder));
+    }
+
+    fn tell_all(&self, command: impl Fn() -> Command) {
+        for commands in &self.commands {
+            let _ = commands.send(command());
+        }
+    }
+}
+
+impl Drop for Shards {
+    fn drop(&mut self) {
+        self.halt();
+        for handle in self.handles.drain(..) {
+            let _ = handle.join();
+        }
+    }
+}
+
+struct Outbox {
+    index: usize,
+    sender: SyncSender<(usize, Message)>,
+}
+
+impl Outbox {
+    fn send(&self, message: Message) {
+        // The reporting thread is gone only when the run was given up.
+        let _ = self.sender.send((self.index, message));
+    }
+}
+
+/// An executor's two tasks: the hot loop, and beside it the one that hears commands.
+async fn host(plan: ShardPlan, inbox: Receiver<Command>, outbox: Outbox) {
+    system::sharpen_timers();
+    let cpu = plan.cpu;
+    let tape = plan.engine.tape.clone();
+    let worker = match UringEngine::new(plan.engine) {
+        Ok(engine) => Worker::new(engine, tape, plan.worker),
+        Err(error) => return outbox.send(Message::Failed(error)),
+    };
+    let heard = Rc::new(RefCell::new(VecDeque::new()));
+    let control = glommio::spawn_local(hear(inbox, heard.clone())).detach();
+    hot_loop(worker, cpu, &heard, &outbox).await;
+    control.cancel();
+}
+
+/// Takes commands in whenever the hot loop yields.
+async fn hear(inbox: Receiver<Command>, heard: Rc<RefCell<VecDeque<Command>>>) {
+    loop {
+        match inbox.try_recv() {
+            Ok(command) => heard.borrow_mut().push_back(command),
+            Err(TryRecvError::Empty) => glommio::executor().yield_now().await,
+            Err(TryRecvError::Disconnected) => return heard.borrow_mut().push_back(Command::Halt),
+        }
+    }
+}
+
+async fn hot_loop(
+    mut worker: Worker<UringEngine>,
+    cpu: usize,
+    heard: &RefCell<VecDeque<Command>>,
+    outbox: &Outbox,
+) {
+    let mut yielded = Nanos::ZERO;
+    let mut ready = false;
+    let mut at_start = (Nanos::ZERO, Nanos::ZERO);
+    loop {
+        let progress = worker.turn();
+        let now = worker.now();
+        if progress != Progress::Done && now < yielded + YIELD_EVERY {
+            continue;
+        }
+        yielded = now;
+        while let Some(recorder) = worker.take_full() {
+            outbox.send(Message::Full(recorder));
+        }
+        if progress == Progress::Done {
+            break;
+        }
+        if progress == Progress::Ready && !ready {
+            ready = true;
+            outbox.send(Message::Ready { streams: worker.streams() });
+        }
+        glommio::executor().yield_now().await;
+        while let Some(command) = heard.borrow_mut().pop_front() {
+            match command {
+                Command::Start(at) => {
+                    at_start = (system::thread_cpu_time(), worker.engine().stats().spun);
+                    worker.start(at);
+                }
+                Command::Stop => worker.stop(),
+                Command::Halt => worker.halt(),
+                Command::Spare(recorder) => worker.give_spare(recorder),
+            }
+        }
+    }
+    let spun = worker.engine().stats().spun - at_start.1;
+    outbox.send(Message::Done(ShardFacts { cpu, cpu_time: system::thread_cpu_time() - at_start.0, spun }));
+}
