@@ -195,7 +195,7 @@ async fn hot_loop(
         }
         yielded = now;
         while let Some(recorder) = worker.take_full() {
-            outbox.send(Message::Full(recorder));
+            outbox.send(Message::Full(Box::new(recorder)));
         }
         if progress == Progress::Done {
             break;
@@ -213,7 +213,7 @@ async fn hot_loop(
                 }
                 Command::Stop => worker.stop(),
                 Command::Halt => worker.halt(),
-                Command::Spare(recorder) => worker.give_spare(recorder),
+                Command::Spare(recorder) => worker.give_spare(*recorder),
             }
         }
     }

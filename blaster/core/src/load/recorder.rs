@@ -352,7 +352,7 @@ impl Series {
     pub fn merge(&mut self, other: &Self) {
         debug_assert_eq!(other.pending_count, 0, "settle before merging");
         self.clipped += other.clipped;
-        if other.histogram.len() > 0 {
+        if !other.histogram.is_empty() {
             self.histogram.add(&other.histogram).expect("all histograms have the same bounds");
         }
     }
@@ -360,7 +360,7 @@ impl Series {
     /// Empties it; touches its memory only if there was something in it.
     pub fn clear(&mut self) {
         self.settle();
-        if self.histogram.len() > 0 {
+        if !self.histogram.is_empty() {
             self.histogram.reset();
         }
         self.clipped = 0;

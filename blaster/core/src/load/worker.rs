@@ -114,9 +114,9 @@ pub struct Worker<E> {
 struct Flow {
     connections: Vec<Connection>,
     streams: Vec<Stream>,
-    recorder: Box<Recorder>,
-    spare: Vec<Box<Recorder>>,
-    full: VecDeque<Box<Recorder>>,
+    recorder: Recorder,
+    spare: Vec<Recorder>,
+    full: VecDeque<Recorder>,
     phase: Phase,
     depth: u32,
     timeout: Nanos,
@@ -230,7 +230,7 @@ impl<E: Engine> Worker<E> {
             if closed_loop { 0 } else { SENDS_PER_TURN as usize * streams.len() * plan.depth as usize };
         let mut reopen = BinaryHeap::with_capacity(slots);
         reopen.extend((0..slots as u32).map(|id| Reverse((Nanos::ZERO, id))));
-        let recorder = || Box::new(Recorder::new(plan.classes));
+        let recorder = || Recorder::new(plan.classes);
         Self {
             engine,
             tape,
@@ -298,12 +298,12 @@ impl<E: Engine> Worker<E> {
     }
 
     /// The oldest recorder that is full, to be merged, cleared and given back.
-    pub fn take_full(&mut self) -> Option<Box<Recorder>> {
+    pub fn take_full(&mut self) -> Option<Recorder> {
         self.flow.full.pop_front()
     }
 
     /// An empty recorder to be used again.
-    pub fn give_spare(&mut self, recorder: Box<Recorder>) {
+    pub fn give_spare(&mut self, recorder: Recorder) {
         if self.flow.spare.len() < SPARE_RECORDERS {
             self.flow.spare.push(recorder);
         }
@@ -614,7 +614,7 @@ impl Flow {
         self.phase = Phase::Done;
         if self.spare.is_empty() {
             // The reporting thread is late: give the last interval away without a replacement being ready.
-            self.spare.push(Box::new(Recorder::new(0)));
+            self.spare.push(Recorder::new(0));
         }
         self.swap_recorder();
     }
