@@ -13,6 +13,7 @@ use blaster::output::summary;
 use blaster::results::Results;
 use blaster::run::{RunError, run};
 use blaster::settings::{Settings, UsageError};
+use blaster_core::report::Report;
 use clap::Parser;
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
@@ -43,10 +44,11 @@ fn drive(args: &RunArgs) -> anyhow::Result<u8> {
     let outcome = run(&mut settings, &mut console);
     let results = console.finish();
     let report = outcome?;
+    let footer = results.footer();
     if stdout_is_taken {
-        show(&mut std::io::stderr(), std::io::stderr().is_terminal(), &report);
+        show(&mut std::io::stderr(), std::io::stderr().is_terminal(), &report, footer);
     } else {
-        show(&mut std::io::stdout(), std::io::stdout().is_terminal(), &report);
+        show(&mut std::io::stdout(), std::io::stdout().is_terminal(), &report, footer);
     }
     let errors = results.write(&report);
     for error in &errors {

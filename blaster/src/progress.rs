@@ -24,9 +24,27 @@ pub struct Tick<'a> {
 }
 
 impl Tick<'_> {
-    /// For a terminal of that width, without a newline; what does not fit is left out from the end.
+    /// For a terminal of that width, without a newline; shortened if need be, then cut at the end.
     pub fn live_line(&self, width: usize) -> String {
-        cut(&self.plain_line(), width)
+        let line = self.plain_line();
+        if line.chars().count() <= width { line } else { cut(&self.short_line(), width) }
+    }
+
+    fn short_line(&self) -> String {
+        let Self { row, .. } = self;
+        let per_second = |count: u64| short(count as f64 / self.interval.as_secs_f64());
+        let asked = self.asked.map_or(String::new(), |asked| format!(" of {}", short(asked)));
+        format!(
+            "{}/{} · sent {} done {}{asked}/s · p50 {} p99 {} · {} err {} conn",
+            clock(self.elapsed),
+            clock(self.total),
+            per_second(row.sent),
+            per_second(row.completed),
+            time(row, row.p50_ns),
+            time(row, row.p99_ns),
+            short(self.errors_so_far as f64),
+            grouped(row.connections),
+        )
     }
 
     /// For a file or a pipe, without a newline.
@@ -46,11 +64,26 @@ impl Tick<'_> {
             grouped(self.errors_so_far),
             grouped(row.connections),
         );
-        if row.backlog_end > 0 {
+        // What came due in the last millisecond of an interval is on its way.
+        if row.backlog_end as f64 > row.scheduled as f64 * 0.001 {
             line.push_str(&format!(" · backlog {}", grouped(row.backlog_end)));
         }
         line
     }
+}
+
+/// Three digits and a suffix: `850`, `12.3k`, `1M`.
+fn short(number: f64) -> String {
+    let (value, suffix) = match number {
+        number if number < 999.5 => return format!("{number:.0}"),
+        number if number < 999_500.0 => (number / 1e3, "k"),
+        number if number < 999.5e6 => (number / 1e6, "M"),
+        number => (number / 1e9, "G"),
+    };
+    let decimals = if value < 9.995 { 2 } else { usize::from(value < 99.95) };
+    let text = format!("{value:.decimals$}");
+    let text = if text.contains('.') { text.trim_end_matches('0').trim_end_matches('.') } else { &text };
+    format!("{text}{suffix}")
 }
 
 /// `12s`, `1m05s`, `2h00m05s`.
@@ -112,6 +145,14 @@ mod tests {
         for width in [0, 1, 20, 80, 200] {
             assert!(tick(&row()).live_line(width).chars().count() <= width);
         }
+    }
+
+    #[test]
+    fn eighty_columns_hold_errors_and_connections_too() {
+        assert_eq!(
+            tick(&row()).live_line(80),
+            "12s/1m30s · sent 1M done 998k of 1M/s · p50 412 µs p99 3.91 ms · 0 err 64 conn"
+        );
     }
 
     #[test]

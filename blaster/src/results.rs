@@ -80,6 +80,18 @@ impl Results {
             .any(|destination| destination.file.is_none())
     }
 
+    /// Where results will be, for the last line of the summary: `report: run.json · spectrum: run.hgrm`.
+    pub fn footer(&self) -> Option<String> {
+        let names = [("report", &self.json), ("spectrum", &self.hgrm), ("intervals", &self.hlog)];
+        let parts: Vec<_> = names
+            .iter()
+            .filter_map(|(name, destination)| Some((name, destination.as_ref()?)))
+            .filter(|(_, destination)| destination.file.is_some())
+            .map(|(name, destination)| format!("{name}: {}", destination.path.display()))
+            .collect();
+        (!parts.is_empty()).then(|| parts.join(" · "))
+    }
+
     /// Writes the head of the interval log. `start_epoch_s`: seconds since 1970.
     pub fn begin_log(&mut self, start_epoch_s: f64) {
         let Some(destination) = &self.hlog else { return };
