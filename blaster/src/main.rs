@@ -59,11 +59,13 @@ fn drive(args: &RunArgs) -> anyhow::Result<u8> {
 }
 
 /// Prints the summary; whoever closed the pipe has seen enough.
-fn show(out: &mut impl Write, is_terminal: bool, report: &blaster_core::report::Report) {
+fn show(out: &mut impl Write, is_terminal: bool, report: &Report, footer: Option<String>) {
     let colour = is_terminal && std::env::var_os("NO_COLOR").is_none();
-    let _ = out
-        .write_all(summary::render(report, console::width(), colour).as_bytes())
-        .and_then(|()| out.flush());
+    let mut text = summary::render(report, console::width(), colour);
+    if let Some(footer) = footer {
+        text.push_str(&format!("\n{footer}\n"));
+    }
+    let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
 }
 
 /// `blaster sink`.

@@ -1,0 +1,6 @@
+//! What a client sends, cut anywhere.
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+
+fuzz_target!(|data: &[u8]| blaster_core::load::http1::fuzz::fuzz_request_reader(data));

@@ -1,0 +1,456 @@
+//! The simulator: a virtual clock, a seeded network and model servers, as an [`Engine`].
+//!
+//! Time jumps from one happening to the next, so minutes pass in milliseconds, and a seed repeats every cut,
+//! delay and failure. The engine holds the worker to the rules of the trait: it panics when a slot is used out
+//! of turn, or when what is sent are not whole requests in the order of the tape.
+//!
+//! ```text
+//! Worker ── send ──► pieces, delayed ──► Peer (RequestReader) ─► Behaviour ─┐
+//!    ▲                                                                     │
+//!    └── event ◄── agenda, in the order of time ◄── pieces, delayed ◄──────┘
+//! ```
+
+pub mod fuzz;
+mod random;
+pub mod scenario;
+mod server;
+
+#[cfg(test)]
+mod tests;
+#[cfg(test)]
+mod tests_random;
+
+use std::cmp::{Ordering, Reverse};
+use std::collections::{BinaryHeap, VecDeque};
+use std::sync::Arc;
+
+pub use random::{Random, Span};
+pub use server::{Answer, Behaviour, CloseAfter, Whim};
+use server::{Peer, Server, Write};
+
+use crate::load::engine::{ConnectFailure, ConnectionId, EndCause, Engine, Event, OnEvent, Outgoing};
+use crate::load::tape::Tape;
+use crate::time::Nanos;
+
+/// A network of model servers in virtual time.
+pub struct SimEngine {
+    tape: Arc<Tape>,
+    clock: Nanos,
+    random: Random,
+    costs: Costs,
+    slots: Vec<Slot>,
+    servers: Vec<Server>,
+    agenda: BinaryHeap<Reverse<Happening>>,
+    /// What has happened and was not handed over yet.
+    due: VecDeque<Happening>,
+    /// Happenings so far; what happens at the same time happens in the order of their numbers.
+    numbers: u64,
+    /// The request that must be sent next, a section of the tape.
+    expected: Vec<usize>,
+    counts: Counts,
+    /// Lent while a server writes.
+    writes: Vec<(Nanos, Write)>,
+}
+
+/// What the client's own work costs, in virtual time.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Costs {
+    /// The enter call.
+    pub turn: Nanos,
+    /// Each send.
+    pub send: Nanos,
+    /// Chance, per mille, that what has happened is handed over in more than one turn.
+    pub partial: u32,
+}
+
+/// What the engine saw, to hold the worker's records against.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Attempts to connect.
+    pub connects: u64,
+    /// Those that succeeded.
+    pub connected: u64,
+    /// Those that were told to fail.
+    pub failed: u64,
+    /// Sends.
+    pub sends: u64,
+    /// Bytes of these.
+    pub bytes_sent: u64,
+    /// Requests in these.
+    pub requests_sent: u64,
+    /// Bytes handed over.
+    pub bytes_received: u64,
+    /// Slots closed by the worker.
+    pub closed: u64,
+    /// Requests that servers received whole.
+    pub received: u64,
+    /// Answers that servers gave before they had the request.
+    pub unearned: u64,
+}
+
+impl SimEngine {
+    /// `slots` connections at most, to servers whose addresses are the indices of `behaviours`.
+    pub fn new(tape: Arc<Tape>, slots: u32, behaviours: Vec<Behaviour>, costs: Costs, seed: u64) -> Self {
+        let sections = behaviours.iter().map(|behaviour| behaviour.section + 1).max().unwrap_or(0);
+        Self {
+            expected: vec![usize::MAX; sections],
+            tape,
+            // No run begins at the epoch: what confuses an instant with a span shows.
+            clock: Nanos::from_millis(3),
+            random: Random::new(seed),
+            costs,
+            slots: (0..slots).map(|_| Slot::default()).collect(),
+            servers: behaviours.into_iter().map(Server::new).collect(),
+            agenda: BinaryHeap::new(),
+            due: VecDeque::new(),
+            numbers: 0,
+            counts: Counts::default(),
+            writes: Vec::new(),
+        }
+    }
+
+    /// What the engine and its servers saw so far.
+    pub fn counts(&self) -> Counts {
+        let sum = |of: fn(&Server) -> u64| self.servers.iter().map(of).sum();
+        Counts {
+            received: sum(|server| server.received),
+            unearned: sum(|server| server.unearned),
+            ..self.counts
+        }
+    }
+
+    /// Changes how the server at `address` behaves from now on.
+    pub fn behaviour(&mut self, address: usize) -> &mut Behaviour {
+        &mut self.servers[address].behaviour
+    }
+
+    fn schedule(&mut self, at: Nanos, id: ConnectionId, what: What) {
+        self.numbers += 1;
+        let life = self.slots[id as usize].life;
+        self.agenda.push(Reverse(Happening { at, number: self.numbers, id, life, what }));
+    }
+
+    /// Cuts `bytes` written at `at` into pieces, and lets each arrive after a delay of its own.
+    fn transmit(
+        &mut self,
+        at: Nanos,
+        id: ConnectionId,
+        bytes: &[u8],
+        arrival: fn(&mut Slot) -> &mut Nanos,
+        what: fn(Vec<u8>) -> What,
+    ) {
+        let behaviour = &self.servers[self.slots[id as usize].address].behaviour;
+        let (delay, piece_bytes_max) = (behaviour.delay, behaviour.piece_bytes_max);
+        let mut rest = bytes;
+        while !rest.is_empty() {
+            let length = piece_bytes_max.map_or(rest.len(), |max| self.random.between(1, max) as usize);
+            let (piece, behind) = rest.split_at(length.min(rest.len()));
+            rest = behind;
+            let arrives = (at + self.random.time(delay)).max(*arrival(&mut self.slots[id as usize]));
+            *arrival(&mut self.slots[id as usize]) = arrives;
+            self.schedule(arrives, id, what(piece.to_vec()));
+        }
+    }
+
+    /// Which requests of the tape `span` holds: asserts that they are whole, and the next in their section.
+    fn count_requests(&mut self, section: usize, span: &std::ops::Range<usize>) {
+        let requests = self.tape.section(section).requests.clone();
+        let expected = &mut self.expected[section];
+        if *expected == usize::MAX {
+            // The first send says where the worker begins.
+            *expected = requests.clone().find(|&i| self.tape.span(i..i + 1).start == span.start).unwrap_or(0);
+        }
+        let mut at = span.start;
+        assert!(!span.is_empty(), "a send must carry a request");
+        while at < span.end {
+            assert!(requests.contains(expected), "requests must be those of the target's section");
+            let request = self.tape.span(*expected..*expected + 1);
+            assert_eq!(request.start, at, "requests must be sent in the order of the tape");
+            at = request.end;
+            *expected = if *expected + 1 == requests.end { requests.start } else { *expected + 1 };
+            self.counts.requests_sent += 1;
+        }
+        assert_eq!(at, span.end, "requests must be sent whole");
+    }
+
+    /// Runs the servers, and collects what has happened to the client, up to the clock.
+    fn catch_up(&mut self) {
+        while self.agenda.peek().is_some_and(|Reverse(next)| next.at <= self.clock) {
+            let Some(Reverse(happening)) = self.agenda.pop() else { return };
+            if happening.life != self.slots[happening.id as usize].life {
+                continue;
+            }
+            match happening.what {
+                What::Arrived(_) | What::Whim(_) => self.serve(happening),
+                _ => self.due.push_back(happening),
+            }
+        }
+    }
+
+    fn serve(&mut self, happening: Happening) {
+        let Happening { at, id, .. } = happening;
+        let slot = &mut self.slots[id as usize];
+        let server = &mut self.servers[slot.address];
+        if let Some(stall) = &server.behaviour.stall
+            && stall.contains(&at)
+        {
+            let end = stall.end;
+            return self.schedule(end, id, happening.what);
+        }
+        let mut writes = std::mem::take(&mut self.writes);
+        match happening.what {
+            What::Arrived(bytes) => slot.peer.receive(at, &bytes, server, &mut self.random, &mut writes),
+            What::Whim(whim) => slot.peer.indulge(at, whim, server, &mut writes),
+            _ => unreachable!("only what arrives at a server is served"),
+        }
+        for (at, write) in writes.drain(..) {
+            match write {
+                Write::Bytes(bytes) => {
+                    self.transmit(at, id, &bytes, |slot| &mut slot.arrival_here, What::Received)
+                }
+                Write::End(cause) => {
+                    let slot = &self.slots[id as usize];
+                    let delay = self.servers[slot.address].behaviour.delay;
+                    let at = (at + self.random.time(delay)).max(slot.arrival_here);
+                    self.schedule(at, id, What::Ended(cause));
+                }
+            }
+        }
+        self.writes = writes;
+    }
+
+    /// Joins what happened to the same slot one after the other: one read may find it all.
+    fn coalesce(&mut self, bytes: &mut Vec<u8>, id: ConnectionId, life: u64) {
+        while let Some(Happening { what: What::Received(more), .. }) =
+            self.due.front().filter(|next| next.id == id && next.life == life)
+        {
+            if self.random.chance(300) {
+                return;
+            }
+            bytes.extend_from_slice(more);
+            self.due.pop_front();
+        }
+    }
+
+    fn hand_over(&mut self, happening: Happening, on: &mut impl OnEvent) {
+        let Happening { id, life, what, .. } = happening;
+        let slot = &mut self.slots[id as usize];
+        if life != slot.life || slot.state == State::Ended && !matches!(what, What::Sent | What::Released) {
+            return;
+        }
+        match what {
+            What::Connected => {
+                slot.state = State::Open;
+                self.counts.connected += 1;
+                on.event(id, Event::Connected);
+            }
+            What::ConnectFailed(failure) => {
+                slot.state = State::Ended;
+                self.counts.failed += 1;
+                on.event(id, Event::ConnectFailed(failure));
+            }
+            What::Sent => {
+                slot.sending = false;
+                on.event(id, Event::Sent);
+            }
+            What::Received(mut bytes) => {
+                self.coalesce(&mut bytes, id, life);
+                self.counts.bytes_received += bytes.len() as u64;
+                on.event(id, Event::Received(&bytes));
+            }
+            What::Ended(cause) => {
+                slot.state = State::Ended;
+                on.event(id, Event::Ended(cause));
+            }
+            What::Released => {
+                slot.state = State::Vacant;
+                on.event(id, Event::Released);
+            }
+            What::Arrived(_) | What::Whim(_) => unreachable!("servers were served before"),
+        }
+    }
+}
+
+impl Engine for SimEngine {
+    fn now(&mut self) -> Nanos {
+        // Reading the clock takes time too.
+        self.clock += Nanos(20);
+        self.clock
+    }
+
+    fn connect(&mut self, id: ConnectionId, address: usize) {
+        let slot = &mut self.slots[id as usize];
+        assert_eq!(slot.state, State::Vacant, "slot {id} is connected while it is taken");
+        *slot = Slot { state: State::Connecting, address, life: slot.life + 1, ..Slot::default() };
+        self.counts.connects += 1;
+        let behaviour = &self.servers[address].behaviour;
+        let at = self.clock + self.random.time(behaviour.delay) + self.random.time(behaviour.delay);
+        if self.random.chance(behaviour.refuse) {
+            let failure = self.random.pick(&ConnectFailure::ALL);
+            self.schedule(at, id, What::ConnectFailed(failure));
+        } else if !self.random.chance(behaviour.ignore) {
+            if self.random.chance(behaviour.whim) {
+                let whim = self.random.pick(&behaviour.whims);
+                let when = at + self.random.time(behaviour.whim_after);
+                self.schedule(when, id, What::Whim(whim));
+            }
+            self.slots[id as usize].arrival_here = at;
+            self.schedule(at, id, What::Connected);
+        }
+    }
+
+    fn send(&mut self, id: ConnectionId, what: Outgoing) {
+        self.clock += self.costs.send;
+        let slot = &mut self.slots[id as usize];
+        assert_eq!(slot.state, State::Open, "slot {id} is sent on while it is not open");
+        assert!(!slot.sending, "slot {id} is sent on while a send is under way");
+        slot.sending = true;
+        let section = self.servers[slot.address].behaviour.section;
+        let bytes = match &what {
+            Outgoing::Tape(span) => {
+                self.count_requests(section, span);
+                self.tape.bytes()[span.clone()].to_vec()
+            }
+            Outgoing::Staged(length) => slot.staged[..*length].to_vec(),
+        };
+        self.counts.sends += 1;
+        self.counts.bytes_sent += bytes.len() as u64;
+        let behaviour = &self.servers[self.slots[id as usize].address].behaviour;
+        let (full_socket, full_for) = (behaviour.full_socket, behaviour.full_for);
+        let (mut at, mut rest) = (self.clock, &bytes[..]);
+        while rest.len() > 1 && self.random.chance(full_socket) {
+            let (taken, behind) = rest.split_at(self.random.between(1, rest.len() as u64 - 1) as usize);
+            self.transmit(at, id, taken, |slot| &mut slot.arrival_there, What::Arrived);
+            rest = behind;
+            at += self.random.time(full_for);
+        }
+        self.transmit(at, id, rest, |slot| &mut slot.arrival_there, What::Arrived);
+        self.schedule(at, id, What::Sent);
+    }
+
+    fn stage(&mut self, id: ConnectionId) -> &mut [u8] {
+        let slot = &mut self.slots[id as usize];
+        assert!(!slot.sending, "slot {id} is written to while a send is under way");
+        slot.staged.resize(STAGED_BYTES, 0);
+        &mut slot.staged
+    }
+
+    fn close(&mut self, id: ConnectionId) {
+        let slot = &mut self.slots[id as usize];
+        assert!(
+            !matches!(slot.state, State::Vacant | State::Closing),
+            "slot {id} is closed though it is not connected"
+        );
+        slot.state = State::Closing;
+        // What is still under way belongs to a life that is over.
+        slot.life += 1;
+        self.counts.closed += 1;
+        let at = self.clock + self.random.time(RELEASE_AFTER);
+        self.schedule(at, id, What::Released);
+    }
+
+    fn turn(&mut self, until: Nanos, on: &mut impl OnEvent) {
+        self.clock += self.costs.turn;
+        self.catch_up();
+        while self.due.is_empty() && self.clock < until {
+            let next = self.agenda.peek().map_or(until, |Reverse(next)| next.at.min(until));
+            self.clock = self.clock.max(next);
+            self.catch_up();
+        }
+        on.reaped(self.clock);
+        while let Some(happening) = self.due.pop_front() {
+            self.hand_over(happening, on);
+            if self.random.chance(self.costs.partial) {
+                return;
+            }
+        }
+    }
+}
+
+/// Room for bytes that lie on no tape.
+const STAGED_BYTES: usize = 16 * 1024;
+
+/// From the close of a slot until it is free.
+const RELEASE_AFTER: Span = Span::micros(0, 30);
+
+#[derive(Debug)]
+struct Slot {
+    state: State,
+    address: usize,
+    /// Grows with every connect and close; what belongs to an earlier life does not happen any more.
+    life: u64,
+    sending: bool,
+    peer: Peer,
+    /// When the last piece arrives at the server, and at the client: pieces do not overtake each other.
+    arrival_there: Nanos,
+    arrival_here: Nanos,
+    staged: Vec<u8>,
+}
+
+impl Default for Slot {
+    fn default() -> Self {
+        Self {
+            state: State::Vacant,
+            address: 0,
+            life: 0,
+            sending: false,
+            peer: Peer::new(),
+            arrival_there: Nanos::ZERO,
+            arrival_here: Nanos::ZERO,
+            staged: Vec::new(),
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    Vacant,
+    Connecting,
+    Open,
+    /// The worker was told that it failed or ended, and must close it.
+    Ended,
+    Closing,
+}
+
+#[derive(Debug)]
+struct Happening {
+    at: Nanos,
+    number: u64,
+    id: ConnectionId,
+    life: u64,
+    what: What,
+}
+
+#[derive(Debug)]
+enum What {
+    // To the client.
+    Connected,
+    ConnectFailed(ConnectFailure),
+    Sent,
+    Received(Vec<u8>),
+    Ended(EndCause),
+    Released,
+    // To a server.
+    Arrived(Vec<u8>),
+    Whim(Whim),
+}
+
+impl Ord for Happening {
+    fn cmp(&self, other: &Self) -> Ordering {
+        (self.at, self.number).cmp(&(other.at, other.number))
+    }
+}
+
+impl PartialOrd for Happening {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl PartialEq for Happening {
+    fn eq(&self, other: &Self) -> bool {
+        self.number == other.number
+    }
+}
+
+impl Eq for Happening {}

@@ -1,0 +1,425 @@
+//! Claims about a worker, each in a run made for it.
+
+use super::scenario::{Ending, Outcome, Scenario};
+use super::server::{Answer, Behaviour, CloseAfter, Whim};
+use super::{Costs, Span};
+use crate::load::engine::{ConnectFailure, EndCause};
+use crate::load::http1::Malformed;
+use crate::load::recorder::{ClassRecord, Failure, Recorder, Series, histogram};
+use crate::load::worker::{END_GRACE, Progress};
+use crate::time::Nanos;
+
+/// Everything of all recorders in one.
+fn total(outcome: &Outcome) -> Recorder {
+    let mut total = Recorder::new(outcome.recorders[0].main_classes().len());
+    for recorder in &outcome.recorders {
+        for (sum, class) in total.classes.iter_mut().zip(&recorder.classes) {
+            sum.merge(class);
+        }
+        total.lateness.merge(&recorder.lateness);
+        total.opened += recorder.opened;
+        total.reopened += recorder.reopened;
+        total.sends += recorder.sends;
+        for (sum, count) in total.connect_failures.iter_mut().zip(recorder.connect_failures) {
+            *sum += count;
+        }
+        total.malformed = total.malformed.or(recorder.malformed);
+        total.answers_before_close = recorder.answers_before_close;
+    }
+    total
+}
+
+/// Runs, holds the accounts to balance, and gives all recorders in one.
+fn run(scenario: &Scenario) -> Recorder {
+    let outcome = scenario.run();
+    scenario.assert_accounts(&outcome);
+    total(&outcome)
+}
+
+fn errors(class: &ClassRecord, failure: Failure) -> u64 {
+    class.errors[failure as usize]
+}
+
+fn max(series: &Series) -> Nanos {
+    Nanos(series.histogram().max())
+}
+
+const SECOND: Nanos = Nanos::from_secs(1);
+
+fn millis(millis: u64) -> Nanos {
+    Nanos::from_millis(millis)
+}
+
+#[test]
+fn a_healthy_server_gets_and_answers_every_request() {
+    for depth in [1, 16] {
+        let scenario = Scenario::simple(2_000.0, SECOND, 8, depth, Behaviour::healthy(0));
+        let outcome = scenario.run();
+        scenario.assert_accounts(&outcome);
+        let class = &total(&outcome).classes[0];
+        assert_eq!((class.scheduled, class.sent, class.ok), (2_000, 2_000, 2_000));
+        assert_eq!((outcome.counts.received, outcome.counts.closed), (2_000, 0));
+        assert!(outcome.was_ready);
+    }
+}
+
+#[test]
+fn requests_that_are_due_together_are_packed_when_pipelining_is_allowed() {
+    let scenario = Scenario::simple(1_000_000.0, millis(20), 8, 64, Behaviour::healthy(0));
+    let total = run(&scenario);
+    assert_eq!(total.classes[0].ok, 20_000);
+    assert!(total.sends * 6 < 20_000, "{} sends for 20,000 requests", total.sends);
+    assert!(max(&total.lateness.on_time) < Nanos::from_micros(100), "{}", max(&total.lateness.on_time));
+}
+
+#[test]
+fn late_response_is_measured_from_intended_time() {
+    let behaviour = Behaviour { service: Span::micros(9_960, 9_960), ..Behaviour::healthy(0) };
+    let scenario =
+        Scenario { costs: Costs::default(), ..Scenario::simple(1_000.0, millis(20), 1, 1, behaviour) };
+    let total = run(&scenario);
+    // One at a time, 10 ms each: the tenth is sent 90 ms after the start, and was wanted after 9.
+    let class = &total.classes[0];
+    assert_eq!(class.unsent_backlog, 20 - class.sent);
+    let sent = class.sent;
+    let response = max(&class.response_ok);
+    let expected = millis(10 * sent - (sent - 1));
+    assert!(response >= expected && response < expected + millis(1), "{response}, expected {expected}");
+    assert!(max(&class.service) < millis(11));
+    let whole = max(&total.lateness.blocked_whole);
+    assert!(whole + millis(11) > response && whole + millis(9) < response, "{whole}");
+    assert!(max(&total.lateness.blocked_own) < Nanos::from_micros(10));
+}
+
+/// A server frozen from 1 s to 2 s, with room for all requests that come due meanwhile, and without.
+#[test]
+fn a_stall_is_charged_to_every_request_that_was_due_meanwhile() {
+    for (connections, depth) in [(16, 64), (8, 1)] {
+        let mut scenario =
+            Scenario::simple(1_000.0, Nanos::from_secs(3), connections, depth, Behaviour::healthy(0));
+        scenario.costs = Costs::default();
+        let start = millis(4);
+        let stall = start + SECOND..start + SECOND + SECOND;
+        scenario.behaviours[0].stall = Some(stall.clone());
+        let outcome = scenario.run();
+        assert_eq!(outcome.start, start, "the stall is set for this start");
+        scenario.assert_accounts(&outcome);
+        let total = total(&outcome);
+
+        // The same, said plainly: first come, first served by whatever request slot is free first.
+        let mut expected = histogram();
+        let mut free_at = vec![Nanos::ZERO; (connections * depth) as usize];
+        let mut blocked = 0;
+        for i in 0..3_000 {
+            let intended = start + Nanos(i * 1_000_000);
+            let slot = (0..free_at.len()).min_by_key(|&slot| free_at[slot]).unwrap();
+            let sent = intended.max(free_at[slot]);
+            blocked += u64::from(sent > intended);
+            let arrived = sent + Nanos::from_micros(20);
+            let served = if stall.contains(&arrived) { stall.end } else { arrived };
+            free_at[slot] = served + Nanos::from_micros(70);
+            expected.record((free_at[slot] - intended).0).unwrap();
+        }
+        let class = &total.classes[0];
+        assert_eq!(class.ok, 3_000);
+        let response = class.response_ok.histogram();
+        for per_mille in 0..=1000 {
+            let quantile = f64::from(per_mille) / 1000.0;
+            let (is, wanted) = (response.value_at_quantile(quantile), expected.value_at_quantile(quantile));
+            let apart = is.abs_diff(wanted);
+            assert!(apart < 20_000 + wanted / 500, "{per_mille} per mille: {is} ns, expected {wanted} ns");
+        }
+        assert!(response.max() > 999_000_000);
+        let lateness = &total.lateness;
+        assert_eq!(lateness.blocked_whole.histogram().len(), blocked);
+        assert!(max(&lateness.blocked_own) < Nanos::from_micros(10), "{}", max(&lateness.blocked_own));
+        assert!(max(&lateness.on_time) < Nanos::from_micros(10), "{}", max(&lateness.on_time));
+        assert_eq!(blocked > 900, depth == 1);
+    }
+}
+
+#[test]
+fn a_slow_generator_is_late_by_its_own_fault() {
+    let mut scenario = Scenario::simple(1_000.0, SECOND, 64, 1, Behaviour::healthy(0));
+    scenario.costs.turn = millis(5);
+    let total = run(&scenario);
+    assert_eq!(total.classes[0].ok, 1_000);
+    assert_eq!(total.lateness.blocked_whole.histogram().len(), 0);
+    assert!(max(&total.lateness.on_time) > millis(5));
+}
+
+#[test]
+fn backlog_at_the_end_is_unsent_after_the_grace() {
+    let behaviour = Behaviour { service: Span::micros(30_000, 30_000), ..Behaviour::healthy(0) };
+    let scenario = Scenario::simple(1_000.0, millis(100), 1, 1, behaviour);
+    let outcome = scenario.run();
+    scenario.assert_accounts(&outcome);
+    let class = &total(&outcome).classes[0];
+    // One every 30 ms, for the length and the grace.
+    assert_eq!((class.scheduled, class.sent, class.ok), (100, 7, 7));
+    assert_eq!((class.unsent_backlog, class.unsent_stopped), (93, 0));
+    let elapsed = outcome.end - outcome.start;
+    assert!(
+        elapsed >= scenario.length + END_GRACE && elapsed < scenario.length + END_GRACE + millis(40),
+        "{elapsed}"
+    );
+}
+
+#[test]
+fn a_stopped_run_says_what_only_the_stop_kept_from_being_sent() {
+    // Turns of 5 ms: some requests are due and have room when the stop comes.
+    let mut scenario = Scenario::simple(1_000.0, SECOND, 64, 1, Behaviour::healthy(0));
+    scenario.costs.turn = millis(5);
+    scenario.ending = Ending::Stopped(millis(500));
+    let class = &run(&scenario).classes[0];
+    assert!((500..510).contains(&class.scheduled), "{}", class.scheduled);
+    assert!(class.unsent_stopped > 0 && class.unsent_stopped < 10, "{}", class.unsent_stopped);
+    assert_eq!((class.unsent_backlog, class.ok), (0, class.sent));
+
+    // Blocked: what waited for room would not have been sent without the stop either.
+    let behaviour = Behaviour { service: Span::micros(30_000, 30_000), ..Behaviour::healthy(0) };
+    let mut scenario = Scenario::simple(1_000.0, SECOND, 1, 1, behaviour);
+    scenario.ending = Ending::Stopped(millis(500));
+    let class = &run(&scenario).classes[0];
+    assert_eq!((class.unsent_stopped, class.unsent_backlog), (0, class.scheduled - class.sent));
+}
+
+#[test]
+fn a_halted_run_leaves_in_flight_what_was_not_answered() {
+    let behaviour = Behaviour { answers: vec![(Answer::Never, 1)], ..Behaviour::healthy(0) };
+    let mut scenario = Scenario::simple(1_000.0, SECOND, 8, 64, behaviour);
+    scenario.ending = Ending::Halted(millis(100));
+    let outcome = scenario.run();
+    scenario.assert_accounts(&outcome);
+    assert!(outcome.end - outcome.start < millis(102));
+    let last = outcome.recorders.last().unwrap();
+    let class = &total(&outcome).classes[0];
+    assert_eq!((last.in_flight_end, class.finished()), (class.sent, 0));
+    assert!(class.sent > 95);
+}
+
+#[test]
+fn a_run_stopped_before_its_start_ends_at_once_and_counts_nothing() {
+    let mut worker = Scenario::simple(1_000.0, SECOND, 4, 1, Behaviour::healthy(0)).worker();
+    worker.start(millis(50));
+    worker.turn();
+    worker.stop();
+    // Whoever hosts the loop comes back late.
+    worker.engine().clock += Nanos::from_secs(5);
+    while worker.turn() != Progress::Done {}
+    while let Some(full) = worker.take_full() {
+        let class = &full.classes[0];
+        assert_eq!((class.scheduled, class.sent, full.backlog_end), (0, 0, 0));
+    }
+}
+
+#[test]
+fn past_their_deadline_requests_time_out_and_those_behind_them_are_aborted() {
+    let behaviour = Behaviour { answers: vec![(Answer::Never, 1)], ..Behaviour::healthy(0) };
+    let mut scenario = Scenario::simple(100.0, millis(95), 1, 64, behaviour);
+    scenario.timeout = millis(200);
+    let outcome = scenario.run();
+    scenario.assert_accounts(&outcome);
+    let total = total(&outcome);
+    let class = &total.classes[0];
+    // Ten, 10 ms apart; a deadline is noticed within a thirty-second of the timeout.
+    assert_eq!((class.sent, errors(class, Failure::Timeout), errors(class, Failure::Aborted)), (10, 1, 9));
+    assert_eq!(class.response_rest.histogram().len(), 9);
+    assert!(outcome.end - outcome.start < millis(220));
+}
+
+#[test]
+fn the_first_malformed_answer_is_malformed_and_those_behind_it_are_aborted() {
+    let behaviour = Behaviour {
+        answers: vec![(Answer::Garbage, 1)],
+        service: Span::micros(5_000, 5_000),
+        ..Behaviour::healthy(0)
+    };
+    let total = run(&Scenario::simple(1_000.0, millis(4), 1, 64, behaviour));
+    let class = &total.classes[0];
+    assert_eq!((class.sent, errors(class, Failure::Malformed), errors(class, Failure::Aborted)), (4, 1, 3));
+    assert!(matches!(total.malformed, Some(Malformed::NotHttp1(_))));
+}
+
+#[test]
+fn a_half_answer_is_lost_with_its_connection() {
+    for (cause, failure) in [(EndCause::Closed, Failure::Closed), (EndCause::Reset, Failure::Reset)] {
+        let behaviour = Behaviour { answers: vec![(Answer::Half(cause), 1)], ..Behaviour::healthy(0) };
+        let class = &run(&Scenario::simple(100.0, SECOND, 4, 1, behaviour)).classes[0];
+        assert_eq!((class.ok, errors(class, failure)), (0, class.sent));
+        assert!(class.sent > 0);
+    }
+}
+
+#[test]
+fn after_the_limit_of_answers_is_learnt_no_request_is_lost_to_it() {
+    for announced in [false, true] {
+        for depth in [1, 8] {
+            let habit = CloseAfter { answers: 10, announced };
+            let behaviour = Behaviour { close_after: Some(habit), ..Behaviour::healthy(0) };
+            let mut scenario = Scenario::simple(20_000.0, Nanos::from_secs(3), 5, depth, behaviour);
+            // Each connection is given a batch that does not divide the limit.
+            scenario.costs.turn = Nanos::from_micros(150);
+            let outcome = scenario.run();
+            scenario.assert_accounts(&outcome);
+            assert!(outcome.recorders.iter().all(|recorder| recorder.answers_before_close == Some(10)));
+            for recorder in &outcome.recorders[1..3] {
+                assert_eq!(recorder.classes[0].errors, [0; 5], "interval {:?}", recorder.interval);
+                assert!(recorder.classes[0].ok > 5_000 && recorder.reopened > 500);
+            }
+        }
+    }
+}
+
+#[test]
+fn a_connection_that_was_given_more_than_a_limit_learnt_later_lives_no_longer() {
+    // The second address closes after 3, the first never does: all connections must go on carrying requests.
+    let habit = CloseAfter { answers: 3, announced: false };
+    let second = Behaviour { close_after: Some(habit), ..Behaviour::healthy(0) };
+    let mut scenario = Scenario::simple(2_000.0, Nanos::from_secs(2), 8, 4, Behaviour::healthy(0));
+    scenario.behaviours.push(second);
+    scenario.streams[0].addresses = vec![0, 1];
+    let outcome = scenario.run();
+    scenario.assert_accounts(&outcome);
+    let last = outcome.recorders.last().unwrap();
+    assert_eq!((last.answers_before_close, last.classes[0].errors), (Some(3), [0; 5]));
+    assert!(max(&last.classes[0].response_ok) < millis(1));
+}
+
+#[test]
+fn a_stalled_target_does_not_hold_up_the_other() {
+    let stalled = Behaviour { answers: vec![(Answer::Never, 1)], ..Behaviour::healthy(0) };
+    let scenario = two_targets(stalled);
+    let outcome = scenario.run();
+    scenario.assert_accounts(&outcome);
+    assert_other_is_well(&outcome);
+}
+
+#[test]
+fn a_target_that_never_answers_a_connect_does_not_hold_up_the_other() {
+    let silent = Behaviour { ignore: 1000, ..Behaviour::healthy(0) };
+    let mut scenario = two_targets(silent);
+    // More than may be in the act of connecting to a target at a time.
+    scenario.streams[0].connections = 100;
+    scenario.behaviours[1].close_after = Some(CloseAfter { answers: 5, announced: true });
+    let outcome = scenario.run();
+    scenario.assert_accounts(&outcome);
+    assert_other_is_well(&outcome);
+    let timeouts = total(&outcome).connect_failures[ConnectFailure::Timeout as usize];
+    assert!(timeouts >= 64, "{timeouts}");
+}
+
+/// A first target with this behaviour, and a healthy second of the same rate and its own class.
+fn two_targets(first: Behaviour) -> Scenario {
+    let mut scenario = Scenario::simple(1_000.0, SECOND, 4, 1, first);
+    let mut second = scenario.streams[0].clone();
+    second.addresses = vec![1];
+    second.requests = vec![(1, 0); 3];
+    second.connections = 4;
+    scenario.streams.push(second);
+    scenario.behaviours.push(Behaviour::healthy(1));
+    scenario.classes = 2;
+    scenario.timeout = millis(300);
+    scenario
+}
+
+fn assert_other_is_well(outcome: &Outcome) {
+    let total = total(outcome);
+    let other = &total.classes[1];
+    assert_eq!((other.scheduled, other.ok), (1_000, 1_000));
+    assert!(max(&other.response_ok) < millis(10), "{}", max(&other.response_ok));
+    assert_eq!(total.classes[0].ok, 0);
+}
+
+#[test]
+fn a_worker_is_ready_once_every_connection_was_opened_or_failed_once() {
+    for behaviour in [
+        Behaviour { ignore: 1000, ..Behaviour::healthy(0) },
+        Behaviour { refuse: 1000, ..Behaviour::healthy(0) },
+        Behaviour { ignore: 500, refuse: 500, ..Behaviour::healthy(0) },
+    ] {
+        let mut scenario = Scenario::simple(1_000.0, SECOND, 12, 1, behaviour);
+        scenario.timeout = millis(3_000);
+        let mut worker = scenario.worker();
+        while worker.turn() != Progress::Ready {
+            assert!(
+                worker.engine().clock < millis(3_200),
+                "not ready though every connection had its chance"
+            );
+        }
+    }
+}
+
+#[test]
+fn a_target_that_refuses_is_tried_again_with_pauses() {
+    let scenario = Scenario::simple(
+        1_000.0,
+        Nanos::from_secs(10),
+        4,
+        1,
+        Behaviour { refuse: 1000, ..Behaviour::healthy(0) },
+    );
+    let outcome = scenario.run();
+    scenario.assert_accounts(&outcome);
+    let class = &total(&outcome).classes[0];
+    assert_eq!((class.sent, class.unsent_backlog), (0, 10_000));
+    // 1 ms doubled ten times, then 0.5 to 1 s each: about 25 a connection.
+    assert!((60..160).contains(&outcome.counts.connects), "{} attempts", outcome.counts.connects);
+}
+
+#[test]
+fn an_idle_connection_that_the_server_gives_up_costs_no_request() {
+    for whim in [Whim::End(EndCause::Closed), Whim::End(EndCause::Reset), Whim::Unsolicited] {
+        let behaviour = Behaviour {
+            whim: 1000,
+            whims: vec![whim],
+            // Between two requests.
+            whim_after: Span::micros(50_500, 50_500),
+            ..Behaviour::healthy(0)
+        };
+        let scenario = Scenario::simple(20.0, SECOND, 1, 1, behaviour);
+        let total = run(&scenario);
+        assert_eq!((total.classes[0].ok, total.classes[0].errors), (20, [0; 5]), "{whim:?}");
+        assert!(total.reopened > 0);
+    }
+}
+
+#[test]
+fn closed_loop_sends_what_it_schedules_and_is_never_late() {
+    let scenario = Scenario::closed(millis(200), 4, 8, Behaviour::healthy(0));
+    let total = run(&scenario);
+    let class = &total.classes[0];
+    assert_eq!((class.scheduled, class.ok), (class.sent, class.sent));
+    assert!(class.sent > 4 * 200 * 8, "{}", class.sent);
+    assert_eq!(class.response_ok.histogram(), class.service.histogram());
+}
+
+#[test]
+fn a_late_reporter_makes_an_interval_longer_and_loses_nothing() {
+    let mut scenario = Scenario::simple(200.0, Nanos::from_secs(9), 4, 1, Behaviour::healthy(0));
+    scenario.reporting_late_turns = u64::MAX;
+    let outcome = scenario.run();
+    scenario.assert_accounts(&outcome);
+    assert_eq!(outcome.recorders.len(), 4);
+    assert_eq!(total(&outcome).classes[0].ok, 1_800);
+}
+
+#[test]
+fn a_seed_repeats_a_run_to_the_last_bucket() {
+    for seed in 0..20 {
+        let (one, two) = (Scenario::random(seed).run(), Scenario::random(seed).run());
+        assert_eq!((one.end, one.counts, one.recorders.len()), (two.end, two.counts, two.recorders.len()));
+        for (one, two) in one.recorders.iter().zip(&two.recorders) {
+            assert_eq!(
+                (one.interval, one.turns, one.bytes_received),
+                (two.interval, two.turns, two.bytes_received)
+            );
+            for (one, two) in one.classes.iter().zip(&two.classes) {
+                assert_eq!((one.sent, one.ok, one.errors), (two.sent, two.ok, two.errors), "seed {seed}");
+                assert_eq!(one.response_ok.histogram(), two.response_ok.histogram(), "seed {seed}");
+                assert_eq!(one.response_rest.histogram(), two.response_rest.histogram(), "seed {seed}");
+                assert_eq!(one.service.histogram(), two.service.histogram(), "seed {seed}");
+            }
+        }
+    }
+}
