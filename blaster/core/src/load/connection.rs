@@ -149,7 +149,12 @@ impl Connection {
             Answering { tickets: &mut self.tickets, answers: &mut self.answers, stop: None, on };
         match self.reader.receive(template, bytes, &mut answering) {
             Err(malformed) => Received::Malformed(malformed),
-            Ok(()) => answering.stop.unwrap_or(Received::Open),
+            Ok(()) => match answering.stop {
+                Some(stop) => stop,
+                // The front of an answer to nothing must not become that of the next request's.
+                None if self.tickets.len == 0 && !self.reader.is_between_responses() => Received::Unsolicited,
+                None => Received::Open,
+            },
         }
     }
 
@@ -301,6 +306,14 @@ mod tests {
         assert_eq!(log.0.len(), 1);
         assert_eq!(connection.receive(template, OK, &mut log), Received::Unsolicited);
         assert_eq!(log.0.len(), 1);
+    }
+
+    #[test]
+    fn the_front_of_an_unsolicited_answer_is_not_taken_for_that_of_the_next_request() {
+        let (mut connection, mut log) = (open(2, 1), Log::default());
+        let bytes = [OK, &OK[..9]].concat();
+        let said = connection.receive(&mut HeadTemplate::default(), &bytes, &mut log);
+        assert_eq!((said, log.0.len()), (Received::Unsolicited, 1));
     }
 
     #[test]

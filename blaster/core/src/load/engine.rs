@@ -33,7 +33,7 @@ pub trait Engine {
     fn close(&mut self, id: ConnectionId);
 
     /// Submits everything asked for since the last turn, then hands over what has happened; returns when
-    /// something has or at `until`, whichever is first. `on.reaped` is called once, before the first event.
+    /// something has, at `until` at the latest. `on.reaped` is called once, before the first event.
     fn turn(&mut self, until: Nanos, on: &mut impl OnEvent);
 }
 

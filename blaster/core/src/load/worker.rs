@@ -4,7 +4,7 @@
 //! once it is built. [`Worker::turn`] is one pass; whoever drives it (a shard of `blaster`, the simulator)
 //! calls it until [`Progress::Done`] and swaps recorders in between.
 //!
-//! Events arrive while the engine is borrowed, so what they touch lives in [`Flow`], beside the engine; what
+//! Events arrive while the engine is borrowed, so what they touch lives in `Flow`, beside the engine; what
 //! they want of the engine (closing a connection) is noted and done after the turn.
 
 use std::cmp::Reverse;
@@ -93,10 +93,13 @@ const SENDS_PER_TURN: u64 = 8;
 /// Shortest run to aim at when there is more to send than one turn's sends.
 const RUN_MIN: u64 = 8;
 
+/// Closed loop: from so many connections on, one that still has requests in flight is left alone.
+const BATCHING_CONNECTIONS_MIN: u32 = 8;
+
 /// Most bytes of a run, so that one connection's send does not hold up the turn.
 const RUN_BYTES_MAX: usize = 128 * 1024;
 
-/// Most connections being opened at a time, so that a listen queue of the usual 128 suffices.
+/// Most connections being opened to a target at a time, so that a listen queue of the usual 128 suffices.
 const CONNECTING_MAX: u32 = 64;
 
 /// Back-off after the first life of a connection without an answer, and its bound.
@@ -131,10 +134,6 @@ struct Flow {
     now: Nanos,
     /// Connections to give up after the turn.
     closing: Vec<ConnectionId>,
-    /// When vacant slots are to be opened again.
-    reopen: BinaryHeap<Reverse<(Nanos, ConnectionId)>>,
-    /// Attempts under way.
-    connecting: u32,
     open: u32,
     /// Slots that have had a first life.
     tried: u32,
@@ -168,6 +167,10 @@ struct Stream {
     cursor: usize,
     due_cursor: usize,
     connections: Range<u32>,
+    /// When vacant slots are to be opened again.
+    reopen: BinaryHeap<Reverse<(Nanos, ConnectionId)>>,
+    /// Attempts under way.
+    connecting: u32,
     rotation: Rotation,
     /// Room from which on a connection with requests in flight is worth a send.
     room_min: u32,
@@ -206,12 +209,19 @@ impl<E: Engine> Worker<E> {
             let section = tape.section(index).clone();
             let cursor = section.requests.start + stream.first_request % section.requests.len();
             streams.push(Stream {
-                room_min: if stream.schedule.is_some() { 1 } else { plan.depth.div_ceil(2) },
+                room_min: match stream.schedule {
+                    Some(_) => 1,
+                    // With enough connections to keep busy, whole batches cost the least: half ones come back as halves.
+                    None if stream.connections >= BATCHING_CONNECTIONS_MIN => plan.depth,
+                    None => plan.depth.div_ceil(2),
+                },
                 schedule: stream.schedule,
                 section,
                 cursor,
                 due_cursor: cursor,
                 connections: first..first + stream.connections,
+                reopen: (first..first + stream.connections).map(|id| Reverse((Nanos::ZERO, id))).collect(),
+                connecting: 0,
                 rotation: Rotation::new(stream.connections as usize),
                 lifetime: Lifetime::default(),
                 template: HeadTemplate::default(),
@@ -228,8 +238,6 @@ impl<E: Engine> Worker<E> {
         let slots = connections.len();
         let sends_max =
             if closed_loop { 0 } else { SENDS_PER_TURN as usize * streams.len() * plan.depth as usize };
-        let mut reopen = BinaryHeap::with_capacity(slots);
-        reopen.extend((0..slots as u32).map(|id| Reverse((Nanos::ZERO, id))));
         let recorder = || Recorder::new(plan.classes);
         Self {
             engine,
@@ -250,8 +258,6 @@ impl<E: Engine> Worker<E> {
                 cut_at: Nanos::MAX,
                 now: Nanos::ZERO,
                 closing: Vec::with_capacity(slots),
-                reopen,
-                connecting: 0,
                 open: 0,
                 tried: 0,
                 in_flight: 0,
@@ -283,9 +289,12 @@ impl<E: Engine> Worker<E> {
     /// No more request is sent from now on; what is in flight is waited for.
     pub fn stop(&mut self) {
         if matches!(self.flow.phase, Phase::Opening | Phase::Ready) {
+            // Nothing of a run that never began comes due, however late the next turn is.
+            self.flow.streams.iter_mut().for_each(|stream| stream.schedule = None);
             self.flow.phase = Phase::Draining;
         } else if self.flow.phase == Phase::Running {
             self.flow.now = self.engine.now();
+            self.flow.cut_interval(&self.tape);
             self.flow.count_due(self.flow.now, &self.tape);
             self.flow.stop_sending(&self.tape, true);
         }
@@ -330,17 +339,19 @@ impl<E: Engine> Worker<E> {
         let flow = &mut self.flow;
         flow.begin_turn(now);
         let mut until = now + WAIT_MAX;
+        if matches!(flow.phase, Phase::Opening | Phase::Ready) && now >= flow.start {
+            flow.phase = Phase::Running;
+        }
         if flow.phase == Phase::Running || flow.phase == Phase::Draining {
             flow.cut_interval(&self.tape);
         }
         match flow.phase {
-            Phase::Opening | Phase::Ready if now >= flow.start => flow.phase = Phase::Running,
-            Phase::Opening if flow.tried as usize == flow.connections.len() && flow.connecting == 0 => {
-                flow.phase = Phase::Ready;
-            }
+            Phase::Opening if flow.tried as usize == flow.connections.len() => flow.phase = Phase::Ready,
             Phase::Draining if flow.in_flight + flow.in_flight_warmup == 0 => flow.finish(),
             _ => {}
         }
+        // Before anything is sent, so that nothing is sent on a connection only to be lost with it.
+        flow.sweep_deadlines();
         match flow.phase {
             Phase::Running => until = until.min(self.dispatch(now)),
             Phase::Opening | Phase::Ready => until = until.min(flow.start),
@@ -348,7 +359,6 @@ impl<E: Engine> Worker<E> {
             Phase::Done => return Progress::Done,
         }
         until = until.min(self.open_connections(now));
-        self.flow.sweep_deadlines();
         self.flow.note_turn(now, until);
         self.close_connections();
         self.engine.turn(until, &mut self.flow);
@@ -437,22 +447,24 @@ impl<E: Engine> Worker<E> {
         if flow.phase == Phase::Draining {
             return Nanos::MAX;
         }
-        while flow.connecting < CONNECTING_MAX {
-            match flow.reopen.peek() {
-                None => return Nanos::MAX,
-                Some(Reverse((at, _))) if *at > now => return *at,
-                Some(_) => {}
+        let mut wake = Nanos::MAX;
+        for stream in &mut flow.streams {
+            while stream.connecting < CONNECTING_MAX
+                && let Some(&Reverse((at, id))) = stream.reopen.peek()
+            {
+                if at > now {
+                    wake = wake.min(at);
+                    break;
+                }
+                stream.reopen.pop();
+                flow.connections[id as usize].handle_connecting(now);
+                stream.connecting += 1;
+                let address = stream.addresses[stream.next_address % stream.addresses.len()];
+                stream.next_address += 1;
+                self.engine.connect(id, address);
             }
-            let Reverse((_, id)) = flow.reopen.pop().expect("just peeked");
-            let connection = &mut flow.connections[id as usize];
-            connection.handle_connecting(now);
-            flow.connecting += 1;
-            let stream = &mut flow.streams[connection.stream as usize];
-            let address = stream.addresses[stream.next_address % stream.addresses.len()];
-            stream.next_address += 1;
-            self.engine.connect(id, address);
         }
-        Nanos::MAX
+        wake
     }
 
     fn close_connections(&mut self) {
@@ -511,6 +523,10 @@ impl Flow {
         let id = stream.connections.start + local;
         let connection = &mut self.connections[id as usize];
         let room = u64::from(connection.room()).min(stream.lifetime.left(connection.given()));
+        if room == 0 {
+            // The server's habit was learnt while this connection waited for its turn.
+            return self.place(id);
+        }
         let first = stream.cursor;
         let last = stream.run_end(tape, wanted.min(room));
         let warmup_class = self.recorder.classes.len() - 1;
@@ -558,7 +574,8 @@ impl Flow {
     /// Ends the interval when its time is over: swaps the recorder for an empty one.
     fn cut_interval(&mut self, tape: &Tape) {
         while self.now >= self.cut_at && !self.spare.is_empty() {
-            self.count_due(self.cut_at, tape);
+            // What is intended at the very end belongs to what begins there.
+            self.count_due(self.cut_at - Nanos(1), tape);
             let next = self.recorder.interval.map_or(0, |interval| interval + 1);
             self.swap_recorder();
             self.recorder.interval = Some(next);
@@ -683,7 +700,7 @@ impl Flow {
         self.recorder.connect_failures[failure as usize] += 1;
         let stream = self.connections[id as usize].stream as usize;
         self.streams[stream].last_failure = Some(failure);
-        self.connecting -= 1;
+        self.streams[stream].connecting -= 1;
         self.count_first_life(id);
         self.begin_closing(id);
     }
@@ -719,10 +736,15 @@ impl Flow {
     fn place(&mut self, id: ConnectionId) {
         let connection = &self.connections[id as usize];
         let stream = &mut self.streams[connection.stream as usize];
+        let left = stream.lifetime.left(connection.given());
+        if left == 0 && connection.in_flight() == 0 && connection.state == State::Open {
+            // The server is about to close it: nothing may be sent on it any more.
+            return self.give_up(id, Cause::Closed);
+        }
         let queue = if connection.state != State::Open || connection.sending {
             None
         } else {
-            let room = u64::from(connection.room()).min(stream.lifetime.left(connection.given()));
+            let room = u64::from(connection.room()).min(left);
             match connection.in_flight() {
                 _ if room == 0 => None,
                 0 => Some(Queue::Idle),
@@ -748,11 +770,6 @@ impl Flow {
             now: self.now,
         };
         match connection.receive(&mut stream.template, bytes, &mut answers) {
-            Received::Open
-                if connection.in_flight() == 0 && stream.lifetime.left(connection.given()) == 0 =>
-            {
-                self.give_up(id, Cause::Closed);
-            }
             Received::Open => self.place(id),
             Received::LastAnswer => {
                 stream.lifetime.handle_close(connection.answers());
@@ -786,7 +803,7 @@ impl Flow {
         let first = self.count_first_life(id);
         let connection = &mut self.connections[id as usize];
         connection.state = State::Open;
-        self.connecting -= 1;
+        self.streams[connection.stream as usize].connecting -= 1;
         self.open += 1;
         if first {
             self.recorder.opened += 1;
@@ -812,7 +829,8 @@ impl Flow {
                 Nanos(bound / 2 + self.jitter % (bound / 2))
             }
         };
-        self.reopen.push(Reverse((self.now + back_off, id)));
+        let stream = &mut self.streams[connection.stream as usize];
+        stream.reopen.push(Reverse((self.now + back_off, id)));
     }
 }
 

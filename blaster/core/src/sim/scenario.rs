@@ -9,7 +9,7 @@ use crate::load::engine::{EndCause, Engine};
 use crate::load::recorder::{ClassRecord, Recorder};
 use crate::load::schedule::Schedule;
 use crate::load::tape::{Mark, Tape};
-use crate::load::worker::{END_GRACE, Progress, SPARE_RECORDERS, StreamPlan, Worker, WorkerPlan};
+use crate::load::worker::{END_GRACE, Progress, StreamPlan, Worker, WorkerPlan};
 use crate::plan::Arrivals;
 use crate::plan::lanes::Lanes;
 use crate::plan::rate::{Curve, Rate, Stage, Stages};
@@ -483,5 +483,3 @@ fn behaviour(random: &mut Random, section: usize, to_head: bool, length: Nanos) 
         to_head,
     }
 }
-
-const _: () = assert!(SPARE_RECORDERS >= 1, "a run needs a spare recorder to begin with");

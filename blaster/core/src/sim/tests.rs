@@ -229,6 +229,20 @@ fn past_their_deadline_requests_time_out_and_those_behind_them_are_aborted() {
 }
 
 #[test]
+fn nothing_is_sent_on_a_connection_in_the_turn_that_gives_it_up() {
+    let behaviour = Behaviour { answers: vec![(Answer::Never, 1)], ..Behaviour::healthy(0) };
+    let mut scenario = Scenario::simple(1_000.0, SECOND, 1, 256, behaviour);
+    scenario.timeout = millis(100);
+    let class = &run(&scenario).classes[0];
+    assert!(errors(class, Failure::Aborted) > 500);
+    assert!(
+        class.service.histogram().min() > 100_000,
+        "lost {} ns after it was sent",
+        class.service.histogram().min()
+    );
+}
+
+#[test]
 fn the_first_malformed_answer_is_malformed_and_those_behind_it_are_aborted() {
     let behaviour = Behaviour {
         answers: vec![(Answer::Garbage, 1)],
@@ -268,6 +282,20 @@ fn after_the_limit_of_answers_is_learnt_no_request_is_lost_to_it() {
                 assert!(recorder.classes[0].ok > 5_000 && recorder.reopened > 500);
             }
         }
+    }
+}
+
+#[test]
+fn a_server_that_closes_at_random_is_not_taken_for_one_with_a_limit() {
+    for seed in 1..10 {
+        let behaviour =
+            Behaviour { answers: vec![(Answer::Accepted, 19), (Answer::Last, 1)], ..Behaviour::healthy(0) };
+        let mut scenario = Scenario::simple(2_000.0, Nanos::from_secs(5), 8, 1, behaviour);
+        scenario.seed = seed;
+        let total = run(&scenario);
+        assert_eq!(total.classes[0].ok, 10_000);
+        // One answer in twenty ends a connection: about 500, were the server left to it.
+        assert!(total.reopened < 1_000, "seed {seed}: {} connections were opened again", total.reopened);
     }
 }
 
