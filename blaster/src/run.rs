@@ -91,8 +91,9 @@ const OPENING_MAX: Nanos = Nanos::from_secs(5);
 /// From the command to start to the start: every shard hears of it in time.
 const START_AHEAD: Nanos = Nanos::from_millis(4);
 
-/// How long past its bound a shard may take before it is told to halt.
-const END_SLACK: Nanos = Nanos::from_millis(1_200);
+/// Every run ends within its length, a timeout and this, counted from the command: what opening its connections took
+/// comes off the time to wait for the last answers.
+const END_SLACK: Nanos = Nanos::from_millis(1_600);
 
 /// How often the reporting thread looks whether it shall stop.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
@@ -207,20 +208,13 @@ impl<'a, O: Observer> Conduct<'a, O> {
     /// Waits until all shards have their connections, or have tried.
     fn open_connections(&mut self, plan: &Plan) -> Result<(), RunError> {
         let give_up = self.clock.now() + plan.timeout.min(OPENING_MAX);
-        let mut open = vec![(0, None); plan.targets.len()];
-        let mut waiting = self.shards.count();
-        while waiting > 0 && self.clock.now() < give_up {
+        let mut latest = vec![(false, Vec::new()); self.shards.count()];
+        while latest.iter().any(|(all_tried, _)| !all_tried) && self.clock.now() < give_up {
             if self.observer.stops() > 0 {
                 return Err(RunError::Interrupted);
             }
             match self.shards.messages().recv_timeout(LOOK_EVERY) {
-                Ok((_, Message::Ready { streams })) => {
-                    waiting -= 1;
-                    for (sum, (count, failure)) in open.iter_mut().zip(streams) {
-                        sum.0 += count;
-                        sum.1 = failure.or(sum.1);
-                    }
-                }
+                Ok((shard, Message::Opening { all_tried, streams })) => latest[shard] = (all_tried, streams),
                 Ok((_, Message::Failed(error))) => return Err(RunError::Shard(error.to_string())),
                 Ok(_) | Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => {
@@ -228,18 +222,14 @@ impl<'a, O: Observer> Conduct<'a, O> {
                 }
             }
         }
-        // Shards that are still trying may have connections to a target that the others have none to.
-        match open
-            .iter()
-            .position(|(count, _)| *count == 0)
-            .filter(|_| waiting == 0 || waiting == self.shards.count())
-        {
-            Some(index) => Err(RunError::NoConnection {
-                target: plan.targets[index].to_string(),
-                failure: open[index].1,
-            }),
-            None => Ok(()),
+        for (index, target) in plan.targets.iter().enumerate() {
+            let of_target = || latest.iter().filter_map(|(_, streams)| streams.get(index));
+            if of_target().all(|(open, _)| *open == 0) {
+                let failure = of_target().find_map(|(_, failure)| *failure);
+                return Err(RunError::NoConnection { target: target.to_string(), failure });
+            }
         }
+        Ok(())
     }
 
     /// Starts all shards at one moment and merges what they deliver until the last has ended.
@@ -247,7 +237,7 @@ impl<'a, O: Observer> Conduct<'a, O> {
         self.started = self.clock.now() + START_AHEAD;
         self.started_at = timestamp(SystemTime::now() + nanos(START_AHEAD + plan.warmup));
         self.shards.start(self.started);
-        let mut halt_at = self.started + plan.length() + plan.timeout + END_SLACK;
+        let mut halt_at = plan.length() + plan.timeout + END_SLACK;
         let (mut running, mut heard) = (self.shards.count(), 0);
         while running > 0 {
             let stops = self.observer.stops();

@@ -35,8 +35,10 @@ enum Command {
 
 /// What a shard says.
 pub enum Message {
-    /// Every connection was opened, or tried once.
-    Ready {
+    /// How far it is with opening connections; said again and again until all were tried.
+    Opening {
+        /// Every connection was opened, or tried once.
+        all_tried: bool,
         /// By stream: connections open, and why the last failed one did.
         streams: Vec<(u32, Option<ConnectFailure>)>,
     },
@@ -71,6 +73,9 @@ const MESSAGES_AHEAD: usize = 1024;
 
 /// How often the hot loop yields.
 const YIELD_EVERY: Nanos = Nanos(1_000_000);
+
+/// How often a shard that opens connections says how far it is.
+const TELL_EVERY: Nanos = Nanos(100_000_000);
 
 /// The smallest I/O memory glommio takes; the hot loop does not use it.
 const GLOMMIO_IO_BYTES: usize = 65_536;
@@ -185,7 +190,7 @@ async fn hot_loop(
     outbox: &Outbox,
 ) {
     let mut yielded = Nanos::ZERO;
-    let mut ready = false;
+    let (mut ready, mut told) = (false, Nanos::ZERO);
     let mut at_start = (Nanos::ZERO, Nanos::ZERO);
     loop {
         let progress = worker.turn();
@@ -200,9 +205,10 @@ async fn hot_loop(
         if progress == Progress::Done {
             break;
         }
-        if progress == Progress::Ready && !ready {
-            ready = true;
-            outbox.send(Message::Ready { streams: worker.streams() });
+        let all_tried = progress == Progress::Ready;
+        if !ready && (all_tried || now >= told + TELL_EVERY) {
+            (ready, told) = (all_tried, now);
+            outbox.send(Message::Opening { all_tried, streams: worker.streams() });
         }
         glommio::executor().yield_now().await;
         while let Some(command) = heard.borrow_mut().pop_front() {
@@ -210,6 +216,7 @@ async fn hot_loop(
                 Command::Start(at) => {
                     at_start = (system::thread_cpu_time(), worker.engine().stats().spun);
                     worker.start(at);
+                    ready = true;
                 }
                 Command::Stop => worker.stop(),
                 Command::Halt => worker.halt(),

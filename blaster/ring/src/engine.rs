@@ -19,7 +19,7 @@ use blaster_core::load::engine::{ConnectFailure, ConnectionId, EndCause, Engine,
 use blaster_core::load::tape::Tape;
 use blaster_core::time::Nanos;
 use io_uring::cqueue::{self, buffer_select, more};
-use io_uring::types::{CancelBuilder, Fd, Fixed};
+use io_uring::types::{Fd, Fixed};
 use io_uring::{opcode, squeue};
 use socket2::{SockAddr, Socket};
 
@@ -43,12 +43,15 @@ pub struct EngineConfig {
     pub addresses: Vec<SocketAddr>,
     /// Bytes of [`Engine::stage`] room for each connection.
     pub staging_bytes: usize,
-    /// Poll instead of sleeping for waits up to [`SPIN_MAX`]: only for a thread that owns its CPU.
+    /// Poll instead of sleeping for waits up to [`SPIN`]: only for a thread that owns its CPU.
     pub spin: bool,
 }
 
-/// The longest wait that is spun through.
-pub const SPIN_MAX: Nanos = Nanos(50_000);
+/// The longest wait that is spun through, where a sleeping thread wakes up on time.
+pub const SPIN: Nanos = Nanos(50_000);
+
+/// The same where it does not: as much longer as it was seen to oversleep. Nested virtual machines take 100 µs and more.
+pub const SPIN_MAX: Nanos = Nanos(250_000);
 
 /// Counters of an engine since it was made.
 #[derive(Clone, Copy, Debug, Default)]
@@ -81,6 +84,10 @@ pub struct UringEngine {
     rearm: Vec<ConnectionId>,
     /// Sends queued since the last enter: they complete within it, and must not end its wait.
     sends_queued: u32,
+    /// When something was last sent or heard.
+    active_at: Nanos,
+    /// How late timed waits end, on average.
+    oversleep: Nanos,
     stats: EngineStats,
     leak: bool,
 }
@@ -132,6 +139,8 @@ impl UringEngine {
             released: Vec::with_capacity(connections as usize),
             rearm: Vec::with_capacity(connections as usize),
             sends_queued: 0,
+            active_at: Nanos::ZERO,
+            oversleep: Nanos::ZERO,
             stats: EngineStats::default(),
             leak: false,
         })
@@ -193,35 +202,50 @@ impl UringEngine {
         Ok(())
     }
 
-    /// Submits, and waits until something happens or `until`.
+    /// Submits, and waits until something happens, `until` at the latest.
     fn enter(&mut self, until: Nanos) {
-        let mut now = self.clock.now();
+        let now = self.clock.now();
         let must_submit = self.ring.has_submissions();
-        let idle = self.refused.is_empty() && self.released.is_empty();
-        if idle && now < until && !self.ring.is_ready() {
-            if self.spin && until - now <= SPIN_MAX {
-                if must_submit {
-                    self.enter_now(0, None);
-                }
-                let began = now;
-                while now < until && !self.ring.is_ready() {
-                    std::hint::spin_loop();
-                    now = self.clock.now();
-                }
-                self.stats.spun += now - began;
-                if self.ring.is_ready() {
-                    self.enter_now(0, None);
-                }
-                return;
+        let has_news = !self.refused.is_empty() || !self.released.is_empty() || self.ring.is_ready();
+        if has_news || now >= until {
+            if must_submit || self.ring.is_ready() {
+                self.enter_now(0, None);
             }
+        } else if self.spin {
+            if must_submit {
+                self.enter_now(0, None);
+                self.active_at = now;
+            }
+            self.spin_then_sleep(now, until);
+        } else {
             // Sends complete inside the call; it is anything beyond them that is waited for. A larger count also lets
             // the kernel run more deferred work in one call (it does max(20, count) since 6.13).
-            let want = self.sends_queued + 1;
-            self.enter_now(want, Some(until - now));
-            return;
+            self.enter_now(self.sends_queued + 1, Some(until - now));
         }
-        if must_submit || self.ring.is_ready() {
+    }
+
+    /// Waits without giving the CPU away for a while after something was sent or heard, and when `until` is near; else sleeps,
+    /// and is back early. A CPU that went to sleep takes its time to wake up, and that time would end up in every figure.
+    fn spin_then_sleep(&mut self, began: Nanos, until: Nanos) {
+        let window = (SPIN + self.oversleep).min(SPIN_MAX);
+        let spin_until = if until - began <= window { until } else { until.min(self.active_at + window) };
+        let mut now = began;
+        while now < spin_until && !self.ring.is_ready() {
+            std::hint::spin_loop();
+            now = self.clock.now();
+        }
+        self.stats.spun += now - began;
+        if self.ring.is_ready() {
             self.enter_now(0, None);
+            self.active_at = now;
+        } else if now + window < until {
+            let wake_at = until - window;
+            self.enter_now(1, Some(wake_at - now));
+            if !self.ring.is_ready() {
+                // The average of about the last eight.
+                let late = self.clock.now().saturating_sub(wake_at).min(SPIN_MAX);
+                self.oversleep = Nanos((self.oversleep.0 * 7 + late.0) / 8);
+            }
         }
     }
 
@@ -248,15 +272,18 @@ impl UringEngine {
                 self.received(id, result, entry.flags(), on);
             }
             Operation::Send => self.sent(id, result, on),
-            Operation::Connect if !slot.closing => {
-                if result < 0 {
-                    on.event(id, Event::ConnectFailed(connect_failure(-result)));
-                } else {
-                    self.arm_receive(id);
-                    on.event(id, Event::Connected);
+            Operation::Connect => {
+                slot.connecting = false;
+                match result {
+                    _ if slot.closing => {}
+                    0 => {
+                        self.arm_receive(id);
+                        on.event(id, Event::Connected);
+                    }
+                    error => on.event(id, Event::ConnectFailed(connect_failure(-error))),
                 }
             }
-            _ => {}
+            Operation::Cancel | Operation::Accept => {}
         }
         let slot = &self.slots[id as usize];
         if slot.closing && slot.outstanding == 0 {
@@ -367,6 +394,7 @@ impl Engine for UringEngine {
         match socket::outgoing(address).and_then(|socket| self.adopt(id, socket)) {
             Ok(()) => {
                 let entry = opcode::Connect::new(Fixed(id), raw.cast(), len).build();
+                self.slots[id as usize].connecting = true;
                 self.submit(id, Operation::Connect, entry);
             }
             Err(error) => self.refused.push((id, connect_failure(error.raw_os_error().unwrap_or(0)))),
@@ -397,8 +425,16 @@ impl Engine for UringEngine {
         slot.closing = true;
         if slot.outstanding == 0 {
             self.released.push(id);
-        } else {
-            let entry = opcode::AsyncCancel2::new(CancelBuilder::fd(Fixed(id)).all()).build();
+            return;
+        }
+        // By their exact names: cancelling all of a file's operations would search those of every connection.
+        let under_way = [
+            (slot.connecting, Operation::Connect),
+            (slot.receiving, Operation::Receive),
+            (slot.sending.is_some(), Operation::Send),
+        ];
+        for (_, operation) in under_way.into_iter().filter(|(is_under_way, _)| *is_under_way) {
+            let entry = opcode::AsyncCancel::new(tag(operation, id)).build();
             self.submit(id, Operation::Cancel, entry);
         }
     }

@@ -2,7 +2,7 @@
 //!
 //! A [`UringEngine`] belongs to one thread and one worker. Inside: [`ring`] (set-up and the enter call), `buffers`
 //! (the ring of receive buffers shared by all connections), `slots` (what the kernel holds for each
-//! connection), [`engine`] (the turn). Around it: [`clock`], [`socket`], [`probe`] (what this kernel allows),
+//! connection), [`engine`] (the turn). Around it: [`clock`], [`socket`], [`mod@probe`] (what this kernel allows),
 //! [`system`] (CPUs, limits, times of this process).
 
 mod buffers;

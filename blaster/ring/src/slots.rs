@@ -10,6 +10,8 @@ pub(crate) struct Slot {
     /// this is 0.
     pub(crate) outstanding: u32,
     pub(crate) closing: bool,
+    /// A connect is with the kernel.
+    pub(crate) connecting: bool,
     /// A multishot receive is armed.
     pub(crate) receiving: bool,
     /// The rest of the send that is with the kernel.
@@ -33,6 +35,7 @@ impl Slot {
         debug_assert_eq!(self.outstanding, 0);
         self.socket = None;
         self.closing = false;
+        self.connecting = false;
         self.receiving = false;
         self.sending = None;
         self.send_failed = false;
