@@ -45,7 +45,7 @@ pub enum Command {
 /// `blaster run`.
 #[derive(Clone, Debug, Default, Args)]
 pub struct RunArgs {
-    /// The server, HOST:PORT or http://HOST[:PORT][/PATH]; `=N` behind it is its weight next to others
+    /// The server, `HOST:PORT` or `http://HOST[:PORT][/PATH]`; `=N` behind it is its weight next to others
     #[arg(value_name = "URL")]
     pub urls: Vec<Target>,
     /// The server, like URL; repeatable. Without any, the built-in sink is started and driven

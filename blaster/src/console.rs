@@ -95,14 +95,12 @@ impl Observer for Console {
             self.wipe();
             self.stops += heard;
             if self.style != Style::Silent {
-                eprintln!(
-                    "{}",
-                    if self.stops == 1 {
-                        "stopping: waiting for answers (Ctrl-C again: don't wait)"
-                    } else {
-                        "stopped"
-                    }
-                );
+                let line = if self.stops == 1 {
+                    "stopping: waiting for answers (Ctrl-C again: don't wait)"
+                } else {
+                    "stopped"
+                };
+                let _ = writeln!(std::io::stderr(), "{line}");
             }
         }
         self.stops

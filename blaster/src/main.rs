@@ -14,6 +14,7 @@ use blaster::results::Results;
 use blaster::run::{RunError, run};
 use blaster::settings::{Settings, UsageError};
 use blaster_core::report::Report;
+use blaster_sink::counters::Totals;
 use clap::Parser;
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
@@ -28,7 +29,7 @@ fn main() -> ExitCode {
     match result {
         Ok(status) => ExitCode::from(status),
         Err(error) => {
-            eprintln!("blaster: {error:#}");
+            say(&mut std::io::stderr(), &format!("blaster: {error:#}"));
             ExitCode::from(failure_status(&error))
         }
     }
@@ -52,7 +53,7 @@ fn drive(args: &RunArgs) -> anyhow::Result<u8> {
     }
     let errors = results.write(&report);
     for error in &errors {
-        eprintln!("blaster: {error}");
+        say(&mut std::io::stderr(), &format!("blaster: {error}"));
     }
     let status = exit::status(&report, settings.allow_invalid);
     Ok(if errors.is_empty() || status == exit::INTERRUPTED { status } else { exit::FAILED })
@@ -68,14 +69,20 @@ fn show(out: &mut impl Write, is_terminal: bool, report: &Report, footer: Option
     let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
 }
 
+/// Prints a line; `println!` and its like would panic where nobody reads.
+fn say(out: &mut impl Write, line: &str) {
+    let _ = writeln!(out, "{line}").and_then(|()| out.flush());
+}
+
 /// `blaster sink`.
 fn serve(args: &SinkArgs) -> anyhow::Result<u8> {
     let mut signals = Signals::new([SIGINT, SIGTERM]).context("cannot take over signals")?;
     let sink = blaster::sink_command::start(args)?;
-    println!("sink ({}) on http://{} — Ctrl-C ends it", args.profile, sink.address());
+    let mut out = std::io::stdout();
+    say(&mut out, &format!("sink ({}) on http://{} — Ctrl-C ends it", args.profile, sink.address()));
     signals.forever().next();
-    let totals = sink.totals();
-    println!("requests {} · events {} · bytes {}", totals.requests, totals.events, totals.request_bytes);
+    let Totals { requests, events, request_bytes, .. } = sink.totals();
+    say(&mut out, &format!("requests {requests} · events {events} · bytes {request_bytes}"));
     Ok(exit::DONE)
 }
 

@@ -100,7 +100,7 @@ impl Results {
             .and_then(|out| IntervalLog::begin(out, env!("CARGO_PKG_VERSION"), start_epoch_s, INTERVAL));
         match begun {
             Ok(log) => self.log = Some(log),
-            Err(error) => self.log_error = Some(destination.failed(error)),
+            Err(error) => self.log_error = destination.failed(error),
         }
     }
 
@@ -108,7 +108,7 @@ impl Results {
     pub fn log(&mut self, interval: &FinishedInterval) {
         let (Some(log), Some(destination)) = (&mut self.log, &self.hlog) else { return };
         if let Err(error) = log.write(interval) {
-            self.log_error = Some(destination.failed(error));
+            self.log_error = destination.failed(error);
             self.log = None;
         }
     }
@@ -119,7 +119,7 @@ impl Results {
         if let (Some(log), Some(destination)) = (self.log.take(), &self.hlog)
             && let Err(error) = log.finish()
         {
-            errors.push(destination.failed(error));
+            errors.extend(destination.failed(error));
         }
         if let Some(destination) = &self.json {
             errors.extend(destination.write(&json::render(report)).err());
@@ -127,7 +127,7 @@ impl Results {
         if let Some(destination) = &self.hgrm {
             let written = match hgrm::render(report) {
                 Ok(text) => destination.write(&text),
-                Err(error) => Err(destination.failed(io::Error::other(error.to_string()))),
+                Err(error) => destination.failed(io::Error::other(error.to_string())).map_or(Ok(()), Err),
             };
             errors.extend(written.err());
         }
@@ -164,8 +164,7 @@ impl Destination {
         let written =
             self.writer().and_then(|mut out| out.write_all(text.as_bytes()).and_then(|()| out.flush()));
         match written {
-            // Whoever reads standard output has seen enough.
-            Err(error) if self.file.is_none() && error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+            Err(error) if self.has_seen_enough(&error) => Ok(()),
             Err(error) => Err(ResultError::Write {
                 path: self.path.display().to_string(),
                 error,
@@ -175,8 +174,15 @@ impl Destination {
         }
     }
 
-    fn failed(&self, error: io::Error) -> ResultError {
-        ResultError::Write { path: self.path.display().to_string(), error, rescued: None }
+    /// The error to tell, if it is one.
+    fn failed(&self, error: io::Error) -> Option<ResultError> {
+        let path = self.path.display().to_string();
+        (!self.has_seen_enough(&error)).then_some(ResultError::Write { path, error, rescued: None })
+    }
+
+    /// Whoever reads standard output may stop when they like.
+    fn has_seen_enough(&self, error: &io::Error) -> bool {
+        self.file.is_none() && error.kind() == io::ErrorKind::BrokenPipe
     }
 }
 

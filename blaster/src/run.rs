@@ -69,6 +69,15 @@ pub enum RunError {
         /// The last failure; none if it took too long.
         failure: Option<ConnectFailure>,
     },
+    /// Connections to a target, and none that lasted until the start.
+    #[error(
+        "cannot keep a connection to {target}: it accepts them and closes them at once: is this an HTTP port, and is there a \
+         server behind the proxy or port mapping?"
+    )]
+    ClosedAtOnce {
+        /// Which.
+        target: String,
+    },
     /// The requests do not fit on a tape.
     #[error(
         "the requests to {targets} targets take more than the {TAPE_BYTES_MAX} bytes a tape holds: use smaller bodies or fewer targets"
@@ -226,7 +235,13 @@ impl<'a, O: Observer> Conduct<'a, O> {
             let of_target = || latest.iter().filter_map(|(_, streams)| streams.get(index));
             if of_target().all(|(open, _)| *open == 0) {
                 let failure = of_target().find_map(|(_, failure)| *failure);
-                return Err(RunError::NoConnection { target: target.to_string(), failure });
+                let target = target.to_string();
+                let none_failed = failure.is_none() && latest.iter().all(|(all_tried, _)| *all_tried);
+                return Err(if none_failed {
+                    RunError::ClosedAtOnce { target }
+                } else {
+                    RunError::NoConnection { target, failure }
+                });
             }
         }
         Ok(())

@@ -28,6 +28,9 @@ const REPEATS: usize = 256;
 /// Staging room of a connection; longer output goes out in pieces.
 const STAGING_BYTES: usize = 16 * 1024;
 
+/// Marks the route of a HEAD request: its answer is the head alone (RFC 9110 section 9.3.2).
+const BODILESS: u8 = 0x80;
+
 pub(crate) struct Server {
     engine: UringEngine,
     shop: Shop,
@@ -207,7 +210,8 @@ struct Serving<'a> {
 
 impl OnRequest for Serving<'_> {
     fn route(&mut self, method: &str, path: &str) -> u8 {
-        Route::of(self.behaviour.profile, method, path) as u8
+        let bodiless = if method == "HEAD" { BODILESS } else { 0 };
+        Route::of(self.behaviour.profile, method, path) as u8 | bodiless
     }
 
     #[inline]
@@ -221,12 +225,15 @@ impl OnRequest for Serving<'_> {
     fn finished(&mut self, request: Request) -> ControlFlow<()> {
         *self.answered += 1;
         let last = !request.keep_alive || self.behaviour.close_after == Some(*self.answered);
-        let route = Route::from_index(request.route);
+        let bodiless = request.route & BODILESS != 0;
+        let route = Route::from_index(request.route & !BODILESS);
+        let answer_at = self.staged.len();
         if !matches!(route, Route::Metrics | Route::Health) {
             self.totals.requests += 1;
             self.totals.request_bytes += request.bytes;
         }
         match route {
+            Route::Any if bodiless => self.stage_usual(last),
             Route::Any => self.usual(last),
             Route::Events => match self.events.finish() {
                 Some(1) if !self.behaviour.echo => {
@@ -260,6 +267,9 @@ impl OnRequest for Serving<'_> {
                 self.reject(405, "there are POST /events, GET /health and GET /metrics", last)
             }
         }
+        if bodiless {
+            self.cut_body(answer_at);
+        }
         if last { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     }
 }
@@ -270,9 +280,21 @@ impl Serving<'_> {
         if self.staged.is_empty() && !last {
             *self.usual += 1;
         } else {
-            self.staged.extend_from_slice(&usual_answer(self.behaviour, last));
-            *self.last |= last;
+            self.stage_usual(last);
         }
+    }
+
+    fn stage_usual(&mut self, last: bool) {
+        self.staged.extend_from_slice(&usual_answer(self.behaviour, last));
+        *self.last |= last;
+    }
+
+    /// Leaves of the answer staged from there on only its head.
+    fn cut_body(&mut self, answer_at: usize) {
+        let answer = &self.staged[answer_at..];
+        let head =
+            answer.windows(4).position(|window| window == b"\r\n\r\n").map_or(answer.len(), |at| at + 4);
+        self.staged.truncate(answer_at + head);
     }
 
     fn reject(&mut self, status: u16, error: &str, last: bool) {

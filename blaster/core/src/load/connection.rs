@@ -61,7 +61,7 @@ pub struct Connection {
     pub sending: bool,
     /// Which stream it belongs to.
     pub stream: u16,
-    /// When it began to connect (while `Connecting`).
+    /// When it began to connect (while `Connecting`) or to send last (while `Open`).
     pub since: Nanos,
     /// How often it began to connect.
     pub lives: u32,
@@ -130,6 +130,13 @@ impl Connection {
     #[inline]
     pub fn oldest(&self) -> Option<&Ticket> {
         self.tickets.first()
+    }
+
+    /// Since when something of the peer is awaited: the oldest answer, or, when it has answered early all there is, that it
+    /// takes the rest of the requests.
+    #[inline]
+    pub fn waiting_since(&self) -> Option<Nanos> {
+        self.oldest().map(|ticket| ticket.sent).or(self.sending.then_some(self.since))
     }
 
     /// A request goes out.

@@ -567,6 +567,7 @@ impl Flow {
         self.recorder.bytes_sent += span.len() as u64;
         self.recorder.sends += 1;
         connection.sending = true;
+        connection.since = now;
         stream.rotation.place(local, None);
         engine.send(id, Outgoing::Tape(span));
     }
@@ -651,7 +652,7 @@ impl Flow {
             let connection = &mut self.connections[id];
             match connection.state {
                 State::Open
-                    if connection.oldest().is_some_and(|ticket| ticket.sent + self.timeout <= self.now) =>
+                    if connection.waiting_since().is_some_and(|since| since + self.timeout <= self.now) =>
                 {
                     self.give_up(id as u32, Cause::Timeout);
                 }
