@@ -22,6 +22,8 @@ pub struct Console {
     style: Style,
     /// A live line stands on the screen and must be wiped before anything else is printed.
     line_stands: bool,
+    warmup: Nanos,
+    /// With the warm-up.
     total: Nanos,
     open_loop: bool,
     errors_so_far: u64,
@@ -55,6 +57,7 @@ impl Console {
             stops: 0,
             style,
             line_stands: false,
+            warmup: Nanos::ZERO,
             total: Nanos::ZERO,
             open_loop: true,
             errors_so_far: 0,
@@ -107,6 +110,7 @@ impl Observer for Console {
     }
 
     fn starting(&mut self, facts: &PlanFacts) {
+        self.warmup = Nanos(facts.warmup_ns);
         self.total = Nanos(facts.warmup_ns + facts.duration_ns);
         self.open_loop = matches!(facts.rate, AskedRate::PerSecond(_));
         let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
@@ -122,18 +126,20 @@ impl Observer for Console {
     fn interval(&mut self, interval: &FinishedInterval) {
         self.results.log(interval);
         // What is drained after the end makes a last, short interval that is no second of the run.
-        let elapsed = Nanos::from_secs_f64(interval.row.t_s) + INTERVAL;
-        if elapsed > self.total && interval.row.scheduled == 0 {
+        let began = self.warmup + Nanos::from_secs_f64(interval.row.t_s);
+        let length = INTERVAL.min(self.total.saturating_sub(began));
+        if length == Nanos::ZERO {
             return;
         }
+        let elapsed = began + length;
         let row = &interval.row;
         self.errors_so_far += row.errors + row.unexpected_status;
         let tick = Tick {
             elapsed,
             total: self.total,
             // What came due in the interval is what the schedule asked of it, on a ramp too.
-            asked: self.open_loop.then(|| row.scheduled as f64 / INTERVAL.as_secs_f64()),
-            interval: INTERVAL,
+            asked: self.open_loop.then(|| row.scheduled as f64 / length.as_secs_f64()),
+            interval: length,
             row,
             errors_so_far: self.errors_so_far,
         };

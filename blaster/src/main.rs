@@ -14,6 +14,7 @@ use blaster::results::Results;
 use blaster::run::{RunError, run};
 use blaster::settings::{Settings, UsageError};
 use blaster_core::report::Report;
+use blaster_sink::SinkError;
 use blaster_sink::counters::Totals;
 use clap::Parser;
 use signal_hook::consts::{SIGINT, SIGTERM};
@@ -45,13 +46,12 @@ fn drive(args: &RunArgs) -> anyhow::Result<u8> {
     let outcome = run(&mut settings, &mut console);
     let results = console.finish();
     let report = outcome?;
-    let footer = results.footer();
+    let (footer, errors) = results.write(&report);
     if stdout_is_taken {
         show(&mut std::io::stderr(), std::io::stderr().is_terminal(), &report, footer);
     } else {
         show(&mut std::io::stdout(), std::io::stdout().is_terminal(), &report, footer);
     }
-    let errors = results.write(&report);
     for error in &errors {
         say(&mut std::io::stderr(), &format!("blaster: {error}"));
     }
@@ -100,6 +100,7 @@ fn failure_status(error: &anyhow::Error) -> u8 {
         ) => exit::USAGE,
         Some(RunError::Interrupted) => exit::INTERRUPTED,
         Some(_) => exit::FAILED,
+        None if matches!(error.downcast_ref(), Some(SinkError::Probe(_))) => exit::USAGE,
         None if error.is::<UsageError>() || error.is::<blaster::results::ResultError>() => exit::USAGE,
         None => exit::FAILED,
     }

@@ -86,8 +86,11 @@ fn short(number: f64) -> String {
     format!("{text}{suffix}")
 }
 
-/// `12s`, `1m05s`, `2h00m05s`.
+/// `300ms`, `12s`, `1m05s`, `2h00m05s`.
 fn clock(time: Nanos) -> String {
+    if time < Nanos::from_secs(1) {
+        return time.to_string().replace(' ', "");
+    }
     let seconds = time.0 / 1_000_000_000;
     match (seconds / 3600, seconds / 60 % 60, seconds % 60) {
         (0, 0, seconds) => format!("{seconds}s"),

@@ -80,18 +80,6 @@ impl Results {
             .any(|destination| destination.file.is_none())
     }
 
-    /// Where results will be, for the last line of the summary: `report: run.json · spectrum: run.hgrm`.
-    pub fn footer(&self) -> Option<String> {
-        let names = [("report", &self.json), ("spectrum", &self.hgrm), ("intervals", &self.hlog)];
-        let parts: Vec<_> = names
-            .iter()
-            .filter_map(|(name, destination)| Some((name, destination.as_ref()?)))
-            .filter(|(_, destination)| destination.file.is_some())
-            .map(|(name, destination)| format!("{name}: {}", destination.path.display()))
-            .collect();
-        (!parts.is_empty()).then(|| parts.join(" · "))
-    }
-
     /// Writes the head of the interval log. `start_epoch_s`: seconds since 1970.
     pub fn begin_log(&mut self, start_epoch_s: f64) {
         let Some(destination) = &self.hlog else { return };
@@ -100,7 +88,7 @@ impl Results {
             .and_then(|out| IntervalLog::begin(out, env!("CARGO_PKG_VERSION"), start_epoch_s, INTERVAL));
         match begun {
             Ok(log) => self.log = Some(log),
-            Err(error) => self.log_error = destination.failed(error),
+            Err(error) => self.log_error = destination.outcome(Err(error)).err(),
         }
     }
 
@@ -108,30 +96,37 @@ impl Results {
     pub fn log(&mut self, interval: &FinishedInterval) {
         let (Some(log), Some(destination)) = (&mut self.log, &self.hlog) else { return };
         if let Err(error) = log.write(interval) {
-            self.log_error = destination.failed(error);
+            self.log_error = destination.outcome(Err(error)).err();
             self.log = None;
         }
     }
 
-    /// Writes everything; every failure is told, and what can be is kept elsewhere.
-    pub fn write(mut self, report: &Report) -> Vec<ResultError> {
-        let mut errors: Vec<ResultError> = self.log_error.take().into_iter().collect();
-        if let (Some(log), Some(destination)) = (self.log.take(), &self.hlog)
-            && let Err(error) = log.finish()
-        {
-            errors.extend(destination.failed(error));
+    /// Writes everything. Returns the last line of the summary, which names the files written
+    /// (`report: run.json · spectrum: run.hgrm`), and every failure; what can be is kept elsewhere.
+    pub fn write(mut self, report: &Report) -> (Option<String>, Vec<ResultError>) {
+        let log = match (self.log_error.take(), self.log.take(), &self.hlog) {
+            (Some(error), ..) => Err(error),
+            (None, Some(log), Some(destination)) => destination.outcome(log.finish().map(drop)),
+            _ => Ok(()),
+        };
+        let json = self.json.as_ref().map_or(Ok(()), |destination| destination.write(&json::render(report)));
+        let hgrm = self.hgrm.as_ref().map_or(Ok(()), |destination| match hgrm::render(report) {
+            Ok(text) => destination.write(&text),
+            Err(error) => destination.outcome(Err(io::Error::other(error.to_string()))),
+        });
+        let (mut files, mut errors) = (Vec::new(), Vec::new());
+        let outcomes =
+            [("report", &self.json, json), ("spectrum", &self.hgrm, hgrm), ("intervals", &self.hlog, log)];
+        for (name, destination, outcome) in outcomes {
+            match (outcome, destination) {
+                (Err(error), _) => errors.push(error),
+                (Ok(()), Some(Destination { path, file: Some(_) })) => {
+                    files.push(format!("{name}: {}", path.display()))
+                }
+                (Ok(()), _) => {}
+            }
         }
-        if let Some(destination) = &self.json {
-            errors.extend(destination.write(&json::render(report)).err());
-        }
-        if let Some(destination) = &self.hgrm {
-            let written = match hgrm::render(report) {
-                Ok(text) => destination.write(&text),
-                Err(error) => destination.failed(io::Error::other(error.to_string())).map_or(Ok(()), Err),
-            };
-            errors.extend(written.err());
-        }
-        errors
+        ((!files.is_empty()).then(|| files.join(" · ")), errors)
     }
 }
 
@@ -174,10 +169,14 @@ impl Destination {
         }
     }
 
-    /// The error to tell, if it is one.
-    fn failed(&self, error: io::Error) -> Option<ResultError> {
-        let path = self.path.display().to_string();
-        (!self.has_seen_enough(&error)).then_some(ResultError::Write { path, error, rescued: None })
+    /// An error told with the path, if it is one.
+    fn outcome(&self, result: io::Result<()>) -> Result<(), ResultError> {
+        match result {
+            Err(error) if !self.has_seen_enough(&error) => {
+                Err(ResultError::Write { path: self.path.display().to_string(), error, rescued: None })
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Whoever reads standard output may stop when they like.

@@ -367,6 +367,7 @@ impl Report {
             connect_failures: collector.connect_failures,
             busy_max: generator.cores.iter().map(|core| core.busy).reduce(f64::max),
             shared_core: facts.environment.shared_core,
+            steal: facts.steal,
         };
         let report = Self {
             schema: SCHEMA,

@@ -1,6 +1,6 @@
 //! Child processes that cannot outlive their test, and the load run that most tests want.
 
-use std::io::{BufRead, BufReader, Read};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -215,4 +215,9 @@ impl Drop for Directory {
     fn drop(&mut self) {
         let _ = std::fs::remove_dir_all(&self.0);
     }
+}
+
+/// Says loudly that a test could not do its work here; past the test runner, which hides what passing tests print.
+pub fn skipped(why: &str) {
+    let _ = writeln!(std::io::stderr(), "{why}");
 }

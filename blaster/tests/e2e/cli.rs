@@ -9,7 +9,7 @@ use std::time::Duration;
 use serde_json::Value;
 use socket2::{Domain, Socket, Type};
 
-use crate::child::{ALLOWANCE, BLASTER, Directory, Ended, Load, Outcome, Running};
+use crate::child::{ALLOWANCE, BLASTER, Directory, Ended, Load, Outcome, Running, skipped};
 use crate::report::Report;
 use crate::server::{Server, answer};
 
@@ -187,14 +187,14 @@ fn more_connections_than_ports_are_refused_with_the_numbers() {
     let mut command = Command::new("unshare");
     command.args(["--net", "sh", "-c", &script, BLASTER, "--quiet", "-c", "64", "127.0.0.1:1"]);
     let Ok(status) = Command::new("unshare").args(["--net", "true"]).stderr(Stdio::null()).status() else {
-        return eprintln!("SKIPPED: no unshare here");
+        return skipped(&format!("SKIPPED: no unshare here"));
     };
     if !status.success() {
-        return eprintln!("SKIPPED: this user may not make a network namespace");
+        return skipped(&format!("SKIPPED: this user may not make a network namespace"));
     }
     let ended = Running::start(&mut command).within(ALLOWANCE);
     if ended.status == Some(77) {
-        return eprintln!("SKIPPED: {}", ended.stderr);
+        return skipped(&format!("SKIPPED: {}", ended.stderr));
     }
     assert_refused(
         &ended,
@@ -221,7 +221,7 @@ os.execv(sys.argv[2], sys.argv[2:])
 #[test]
 fn where_io_uring_is_forbidden_the_sandbox_is_named() {
     if Command::new("python3").arg("--version").output().is_err() {
-        return eprintln!("SKIPPED: no python3 to set up a seccomp filter with");
+        return skipped(&format!("SKIPPED: no python3 to set up a seccomp filter with"));
     }
     let server = healthy();
     // EPERM is Docker's answer, ENOSYS that of others.
@@ -231,7 +231,7 @@ fn where_io_uring_is_forbidden_the_sandbox_is_named() {
             command.args(["-c", WITHOUT_IO_URING, errno, BLASTER]).args(args);
             let ended = Running::start(&mut command).within(ALLOWANCE);
             if ended.status == Some(77) {
-                return eprintln!("SKIPPED: no seccomp filters here");
+                return skipped(&format!("SKIPPED: no seccomp filters here"));
             }
             assert_refused(
                 &ended,
@@ -241,9 +241,9 @@ fn where_io_uring_is_forbidden_the_sandbox_is_named() {
         }
     }
     assert_eq!(server.requests(), 0, "nothing was sent");
-    eprintln!(
+    skipped(&format!(
         "SKIPPED: kernel.io_uring_disabled is one setting for the whole machine, and not ours to change"
-    );
+    ));
 }
 
 #[test]

@@ -7,7 +7,7 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
-use crate::child::{ALLOWANCE, Directory, Load, Running};
+use crate::child::{ALLOWANCE, Directory, Load, Running, skipped};
 
 const BINARY: &str = "/usr/sbin/nginx";
 
@@ -75,7 +75,7 @@ fn configuration(address: &str) -> String {
 fn is_missing() -> bool {
     let missing = !Path::new(BINARY).exists();
     if missing {
-        eprintln!("SKIPPED: {BINARY} is not installed (apt-get install nginx-light)");
+        skipped(&format!("SKIPPED: {BINARY} is not installed (apt-get install nginx-light)"));
     }
     missing
 }

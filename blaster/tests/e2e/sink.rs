@@ -6,7 +6,7 @@ use std::net::TcpStream;
 use std::process::Command;
 use std::time::Duration;
 
-use crate::child::{ALLOWANCE, BLASTER, Directory, Load, Running};
+use crate::child::{ALLOWANCE, BLASTER, Directory, Load, Running, skipped};
 use crate::report::Report;
 
 /// `blaster sink` on a free port.
@@ -133,7 +133,7 @@ fn two_shards_send_the_whole() {
 fn ipv6_works_alike() {
     if TcpStream::connect("[::1]:1").is_err_and(|error| error.kind() != std::io::ErrorKind::ConnectionRefused)
     {
-        return eprintln!("SKIPPED: this machine has no IPv6 loopback");
+        return skipped(&format!("SKIPPED: this machine has no IPv6 loopback"));
     }
     let sink = Sink::listening("[::1]:0", &[]);
     assert!(sink.address.starts_with("[::1]:"), "{}", sink.address);

@@ -30,6 +30,12 @@ pub const TARGET_ERRORS_MAX: f64 = 0.01;
 /// A core busier than this in closed loop: the generator may have been the limit.
 pub const CLOSED_LOOP_BUSY_MAX: f64 = 0.95;
 
+/// Fewer requests than this cannot condemn a run by their lateness.
+const SAMPLES_MIN: u64 = 100;
+
+/// More CPU time stolen than this is named beside a lateness that it may explain.
+const STEAL_MENTIONED: f64 = 0.001;
+
 /// Connections proposed beyond the bare need: load is never even.
 const HEADROOM: f64 = 1.2;
 
@@ -125,6 +131,8 @@ pub struct Evidence {
     pub busy_max: Option<f64>,
     /// The target runs on the generator's only CPU.
     pub shared_core: bool,
+    /// Share of the generator's CPU time that the hypervisor gave to others, if known.
+    pub steal: Option<f64>,
 }
 
 /// Judges a run.
@@ -178,8 +186,17 @@ fn own_lateness(evidence: &Evidence) -> Option<Finding> {
     } else {
         return None;
     };
+    // A handful of requests says little about a percentile; it must not fail a CI job.
+    let few = evidence.sent < SAMPLES_MIN;
+    let (status, limiter) = if few { (Status::Suspect, Limiter::None) } else { (status, limiter) };
+    let stolen = match evidence.steal {
+        Some(steal) if steal >= STEAL_MENTIONED => {
+            format!(" (the hypervisor took {} of its CPU time meanwhile)", percent(steal))
+        }
+        _ => String::new(),
+    };
     let text = format!(
-        "the generator sent late by itself: own lateness {name} {}, the limit is {}: \
+        "the generator sent late by itself: own lateness {name} {}, the limit is {}{stolen}: \
          lower --rps, give it more threads (-t) or CPUs of its own",
         Nanos(value),
         Nanos(limit),
@@ -198,11 +215,11 @@ fn throughput(evidence: &Evidence) -> Option<Finding> {
     if limits > 0 {
         let text = format!(
             "{} connections could not be opened because this machine ran out of descriptors, ports or memory: \
-             run tuning/apply.sh, raise ulimit -n, or lower -c",
+             raise `ulimit -n`, widen net.ipv4.ip_local_port_range, or lower -c",
             grouped(limits),
         );
         return Some(Finding::new(
-            Status::Suspect,
+            Status::ClientLimited,
             Limiter::Client,
             "connection_limits",
             limits as f64,
@@ -300,7 +317,7 @@ fn no_answers(evidence: &Evidence) -> Finding {
         }
         Some(ConnectFailure::Limits) => (
             Limiter::Client,
-            "this machine ran out of descriptors, ports or memory: run tuning/apply.sh, raise ulimit -n, or lower -c",
+            "this machine ran out of descriptors, ports or memory: raise `ulimit -n`, widen net.ipv4.ip_local_port_range, or lower -c",
         ),
         Some(ConnectFailure::Other) | None => {
             (Limiter::Target, "no connection could be used: ask the target with curl, and look at its log")
@@ -452,8 +469,17 @@ mod tests {
     fn running_out_of_descriptors_is_this_machines_fault() {
         let mut starved = Evidence { achieved: Some(0.5), ..good() };
         starved.connect_failures[ConnectFailure::Limits as usize] = 7;
-        let verdict = assert_verdict(&starved, Status::Suspect, Limiter::Client, &["connection_limits"]);
-        assert!(verdict.reasons[0].text.contains("tuning/apply.sh"));
+        let verdict =
+            assert_verdict(&starved, Status::ClientLimited, Limiter::Client, &["connection_limits"]);
+        assert!(verdict.reasons[0].text.contains("ip_local_port_range"));
+    }
+
+    #[test]
+    fn a_handful_of_late_requests_is_doubtful_and_stolen_time_is_named() {
+        let late = Evidence { own_lateness_p50_ns: Some(2_000_000), steal: Some(0.02), ..good() };
+        let verdict = assert_verdict(&late, Status::ClientLimited, Limiter::Client, &["own_lateness"]);
+        assert!(verdict.reasons[0].text.contains("the hypervisor took 2.00 % of its CPU time"));
+        assert_verdict(&Evidence { sent: 16, ..late }, Status::Suspect, Limiter::None, &["own_lateness"]);
     }
 
     #[test]
