@@ -133,7 +133,7 @@ fn two_shards_send_the_whole() {
 fn ipv6_works_alike() {
     if TcpStream::connect("[::1]:1").is_err_and(|error| error.kind() != std::io::ErrorKind::ConnectionRefused)
     {
-        return skipped(&format!("SKIPPED: this machine has no IPv6 loopback"));
+        return skipped("SKIPPED: this machine has no IPv6 loopback");
     }
     let sink = Sink::listening("[::1]:0", &[]);
     assert!(sink.address.starts_with("[::1]:"), "{}", sink.address);
