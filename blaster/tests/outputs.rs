@@ -111,7 +111,7 @@ fn what_was_never_answered_is_endless_and_every_failure_has_its_next_step() {
         "no connection had room for them up to the end",
         "not sent only because the run was stopped",
         "3 refused: nothing accepts there: start the target",
-        "40 limits: out of ports, descriptors or memory here: run tuning/apply.sh, raise ulimit -n",
+        "40 limits: out of ports, descriptors or memory here: raise `ulimit -n`",
         "64 opened, 77 reopened, 51 attempts failed; the target closes each after 1,000 answers",
     ] {
         assert!(text.contains(words), "no {words:?} in\n{text}");
