@@ -135,6 +135,7 @@ impl Engine for Echo {
         const TURN: Nanos = Nanos(8_000);
         // With nothing to do, time jumps to when there will be.
         self.now = if self.waiting.is_empty() { until.max(self.now) } else { self.now + TURN };
+        on.submitted(self.now);
         on.reaped(self.now);
         for (id, what) in self.waiting.drain(..) {
             match what {

@@ -99,7 +99,7 @@ pub struct RunArgs {
     /// Statuses that count as ok [default: the preset's, else 200-399]
     #[arg(long, value_name = "CODES", help_heading = "Request")]
     pub expect: Option<Statuses>,
-    /// Repeats payloads and arrivals exactly [default: a new one each run, printed]
+    /// Repeats payloads (their time of day aside) and arrivals [default: a new one each run, printed]
     #[arg(long, value_name = "N", help_heading = "Request")]
     pub seed: Option<u64>,
     /// What to promise: p99<500ms, max<2s, errors<1%, achieved>99%; repeatable

@@ -1,5 +1,6 @@
 //! The run as a person sees it: signals in, the live line out.
 
+use std::collections::BTreeMap;
 use std::io::{IsTerminal, Write};
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -27,6 +28,7 @@ pub struct Console {
     total: Nanos,
     open_loop: bool,
     errors_so_far: u64,
+    tags: BTreeMap<String, String>,
     results: Results,
 }
 
@@ -44,8 +46,8 @@ enum Style {
 pub const WIDTH_DEFAULT: usize = 80;
 
 impl Console {
-    /// Takes over SIGINT and SIGTERM. `silent`: no progress.
-    pub fn new(silent: bool, results: Results) -> std::io::Result<Self> {
+    /// Takes over SIGINT and SIGTERM. `silent`: no progress. `tags` go to the interval log.
+    pub fn new(silent: bool, tags: BTreeMap<String, String>, results: Results) -> std::io::Result<Self> {
         let style = match (silent, std::io::stderr().is_terminal()) {
             (true, _) => Style::Silent,
             (false, true) => Style::Live,
@@ -61,6 +63,7 @@ impl Console {
             total: Nanos::ZERO,
             open_loop: true,
             errors_so_far: 0,
+            tags,
             results,
         })
     }
@@ -114,7 +117,8 @@ impl Observer for Console {
         self.total = Nanos(facts.warmup_ns + facts.duration_ns);
         self.open_loop = matches!(facts.rate, AskedRate::PerSecond(_));
         let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        self.results.begin_log(since_epoch.as_secs_f64());
+        let measured_from = since_epoch.as_secs_f64() + self.warmup.as_secs_f64();
+        self.results.begin_log(measured_from, !self.open_loop, &self.tags);
         let rate = match facts.rate {
             AskedRate::PerSecond(rate) => format!("{} req/s", units::rate(rate)),
             AskedRate::Max(_) => "as fast as answers come (closed loop)".to_owned(),

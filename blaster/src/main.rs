@@ -42,31 +42,45 @@ fn drive(args: &RunArgs) -> anyhow::Result<u8> {
     let results = Results::open(&settings.outputs)?;
     let stdout_is_taken = results.take_stdout();
     let silent = settings.outputs.quiet || settings.outputs.no_progress;
-    let mut console = Console::new(silent, results).context("cannot take over signals")?;
+    let mut console = Console::new(silent, settings.plan.tags.iter().cloned().collect(), results)
+        .context("cannot take over signals")?;
     let outcome = run(&mut settings, &mut console);
     let results = console.finish();
     let report = outcome?;
     let (footer, errors) = results.write(&report);
-    if stdout_is_taken {
-        show(&mut std::io::stderr(), std::io::stderr().is_terminal(), &report, footer);
+    let shown = if stdout_is_taken {
+        show(&mut std::io::stderr(), std::io::stderr().is_terminal(), &report, footer)
     } else {
-        show(&mut std::io::stdout(), std::io::stdout().is_terminal(), &report, footer);
-    }
+        show(&mut std::io::stdout(), std::io::stdout().is_terminal(), &report, footer)
+    };
+    let is_shown = shown
+        .inspect_err(|error| {
+            say(&mut std::io::stderr(), &format!("blaster: cannot print the summary: {error}"))
+        })
+        .is_ok();
     for error in &errors {
         say(&mut std::io::stderr(), &format!("blaster: {error}"));
     }
     let status = exit::status(&report, settings.allow_invalid);
-    Ok(if errors.is_empty() || status == exit::INTERRUPTED { status } else { exit::FAILED })
+    Ok(if errors.is_empty() && is_shown || status == exit::INTERRUPTED { status } else { exit::FAILED })
 }
 
 /// Prints the summary; whoever closed the pipe has seen enough.
-fn show(out: &mut impl Write, is_terminal: bool, report: &Report, footer: Option<String>) {
+fn show(
+    out: &mut impl Write,
+    is_terminal: bool,
+    report: &Report,
+    footer: Option<String>,
+) -> std::io::Result<()> {
     let colour = is_terminal && std::env::var_os("NO_COLOR").is_none();
     let mut text = summary::render(report, console::width(), colour);
     if let Some(footer) = footer {
         text.push_str(&format!("\n{footer}\n"));
     }
-    let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => Err(error),
+        _ => Ok(()),
+    }
 }
 
 /// Prints a line; `println!` and its like would panic where nobody reads.

@@ -1,6 +1,7 @@
 //! Where results go: files opened before the run, so that a path that cannot be written is found in time, and
 //! written after it.
 
+use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions};
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
@@ -81,11 +82,11 @@ impl Results {
     }
 
     /// Writes the head of the interval log. `start_epoch_s`: seconds since 1970.
-    pub fn begin_log(&mut self, start_epoch_s: f64) {
+    pub fn begin_log(&mut self, start_epoch_s: f64, closed_loop: bool, tags: &BTreeMap<String, String>) {
         let Some(destination) = &self.hlog else { return };
-        let begun = destination
-            .writer()
-            .and_then(|out| IntervalLog::begin(out, env!("CARGO_PKG_VERSION"), start_epoch_s, INTERVAL));
+        let begun = destination.writer().and_then(|out| {
+            IntervalLog::begin(out, env!("CARGO_PKG_VERSION"), start_epoch_s, INTERVAL, closed_loop, tags)
+        });
         match begun {
             Ok(log) => self.log = Some(log),
             Err(error) => self.log_error = destination.outcome(Err(error)).err(),

@@ -117,7 +117,7 @@ pub fn run(settings: &mut Settings, observer: &mut impl Observer) -> Result<Repo
     let addresses = addresses(settings)?;
     let target_is_local =
         settings.built_in_sink || addresses.iter().flatten().any(|address| is_local(address.ip()));
-    let shards = settings.lay_out(cpus.usable.len() as u32, target_is_local && !cpus.explicit) as usize;
+    let shards = settings.lay_out(cpus.usable.len() as u32, target_is_local && !cpus.explicit)? as usize;
     let shard_cpus = cpus.for_shards(shards);
     check_limits(settings, shards, &addresses)?;
 
@@ -152,7 +152,7 @@ pub fn run(settings: &mut Settings, observer: &mut impl Observer) -> Result<Repo
     conduct.open_connections(&settings.plan)?;
     conduct.observer.starting(&facts);
     let machine_before = MachineCounters::read(&shard_cpus);
-    conduct.start_and_collect(&settings.plan);
+    conduct.start_and_collect(&settings.plan)?;
     let machine_after = MachineCounters::read(&shard_cpus);
     let Conduct { collector, started, ended, started_at, shard_facts, interrupted, .. } = conduct;
 
@@ -248,12 +248,13 @@ impl<'a, O: Observer> Conduct<'a, O> {
     }
 
     /// Starts all shards at one moment and merges what they deliver until the last has ended.
-    fn start_and_collect(&mut self, plan: &Plan) {
+    fn start_and_collect(&mut self, plan: &Plan) -> Result<(), RunError> {
         self.started = self.clock.now() + START_AHEAD;
         self.started_at = timestamp(SystemTime::now() + nanos(START_AHEAD + plan.warmup));
         self.shards.start(self.started);
         let mut halt_at = plan.length() + plan.timeout + END_SLACK;
         let (mut running, mut heard) = (self.shards.count(), 0);
+        let mut broken = None;
         while running > 0 {
             let stops = self.observer.stops();
             if stops > heard {
@@ -282,8 +283,16 @@ impl<'a, O: Observer> Conduct<'a, O> {
                     self.collector.shard_ended(shard);
                     running -= 1;
                 }
-                Ok(_) | Err(RecvTimeoutError::Timeout) => {}
-                Err(RecvTimeoutError::Disconnected) => break,
+                Ok((_, Message::Failed(error))) => {
+                    broken = Some(RunError::Shard(error.to_string()));
+                    self.shards.halt();
+                    running -= 1;
+                }
+                Ok((_, Message::Opening { .. })) | Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => {
+                    broken.get_or_insert(RunError::Shard("it ended by itself".to_owned()));
+                    break;
+                }
             }
             for interval in self.collector.take_finished_intervals() {
                 self.observer.interval(&interval);
@@ -296,6 +305,7 @@ impl<'a, O: Observer> Conduct<'a, O> {
         for interval in self.collector.take_finished_intervals() {
             self.observer.interval(&interval);
         }
+        broken.map_or(Ok(()), Err)
     }
 }
 
@@ -497,6 +507,8 @@ fn plan_facts(settings: &Settings, shards: usize) -> PlanFacts {
         |(target, payload): (&Target, &Payload)| format!("http://{}{}", target.host_header(), payload.path());
     let mut payloads: Vec<String> = settings.payloads.iter().map(Payload::describe).collect();
     payloads.dedup();
+    let mut expect: Vec<String> = settings.expect.iter().map(ToString::to_string).collect();
+    expect.dedup();
     let (rate, arrivals) = match &plan.load {
         Load::Open { curve, arrivals } => (
             AskedRate::PerSecond(curve.constant_rate().unwrap_or_else(|| curve.peak())),
@@ -514,7 +526,7 @@ fn plan_facts(settings: &Settings, shards: usize) -> PlanFacts {
         depth_auto: settings.depth_is_auto,
         threads: shards as u32,
         payload: payloads.join("; "),
-        expect: settings.expect[0].to_string(),
+        expect: expect.join("; "),
         timeout_ns: plan.timeout.0,
         warmup_ns: plan.warmup.0,
         duration_ns: plan.duration.0,

@@ -122,7 +122,10 @@ impl Settings {
     }
 
     /// Decides how many shards drive how deep a pipeline, now that it is known where the targets are.
-    pub fn lay_out(&mut self, cpus: u32, target_is_local: bool) -> u32 {
+    pub fn lay_out(&mut self, cpus: u32, target_is_local: bool) -> Result<u32, UsageError> {
+        if let Some(threads) = self.threads.filter(|&threads| threads > cpus) {
+            return Err(UsageError::ManyThreads { threads, cpus });
+        }
         let peak = match &self.plan.load {
             Load::Open { curve, .. } => Some(curve.peak()),
             Load::Closed => None,
@@ -144,7 +147,7 @@ impl Settings {
         self.plan.connections =
             if self.connections.is_some() { connections } else { self.plan.connections.max(shards) };
         self.plan.depth = depth;
-        shards
+        Ok(shards)
     }
 }
 
@@ -164,6 +167,14 @@ pub enum UsageError {
         connections: u32,
         /// Given.
         targets: usize,
+    },
+    /// More threads than CPUs.
+    #[error("--threads {threads}: each owns a CPU, and this process may use {cpus}: give at most {cpus}")]
+    ManyThreads {
+        /// Asked for.
+        threads: u32,
+        /// Allowed.
+        cpus: u32,
     },
     /// `--timeout 0s`.
     #[error("--timeout 0s would give every request up at once: give a time above 0, as in 10s")]
@@ -253,8 +264,16 @@ fn stages_text(args: &RunArgs) -> String {
         .0
         .iter()
         .map(|stage| {
-            format!("{}:{}{}", stage.length, if stage.jump { "=" } else { "" }, stage.to).replace(' ', "")
+            format!("{}:{}{}", exact(stage.length), if stage.jump { "=" } else { "" }, stage.to)
+                .replace(' ', "")
         })
         .collect();
     parts.join(",")
+}
+
+/// In the largest unit that leaves a whole number.
+fn exact(time: Nanos) -> String {
+    let units = [(1_000_000_000, "s"), (1_000_000, "ms"), (1_000, "us")];
+    let unit = units.iter().find(|(unit, _)| time.0.is_multiple_of(*unit));
+    unit.map_or_else(|| format!("{}ns", time.0), |(unit, name)| format!("{}{name}", time.0 / unit))
 }

@@ -46,7 +46,7 @@ pub enum Message {
     Full(Box<Recorder>),
     /// The run is over; its last recorder was sent.
     Done(ShardFacts),
-    /// It could not be set up.
+    /// It could not be set up, or broke.
     Failed(std::io::Error),
 }
 
@@ -154,6 +154,15 @@ impl Outbox {
     fn send(&self, message: Message) {
         // The reporting thread is gone only when the run was given up.
         let _ = self.sender.send((self.index, message));
+    }
+}
+
+impl Drop for Outbox {
+    fn drop(&mut self) {
+        // Whoever waits for this shard must not wait for ever.
+        if std::thread::panicking() {
+            self.send(Message::Failed(std::io::Error::other("it panicked: please report this as a bug")));
+        }
     }
 }
 

@@ -175,8 +175,15 @@ fn table(text: &str) -> Vec<Vec<f64>> {
 #[test]
 fn the_interval_log_has_a_line_an_interval_that_reads_back() {
     let mut collector = Collector::new(["all".to_owned()], 1, Nanos::from_secs(1));
-    let mut log =
-        hlog::IntervalLog::begin(Vec::new(), "0.1.0", 1_767_323_045.678, collector.interval()).unwrap();
+    let mut log = hlog::IntervalLog::begin(
+        Vec::new(),
+        "0.1.0",
+        1_767_323_045.678,
+        collector.interval(),
+        false,
+        &Default::default(),
+    )
+    .unwrap();
     for number in 0..3 {
         let mut recorder = Recorder::new(1);
         recorder.interval = Some(number);

@@ -351,6 +351,7 @@ impl Engine for SimEngine {
 
     fn turn(&mut self, until: Nanos, on: &mut impl OnEvent) {
         self.clock += self.costs.turn;
+        on.submitted(self.clock);
         self.catch_up();
         while self.due.is_empty() && self.clock < until {
             let next = self.agenda.peek().map_or(until, |Reverse(next)| next.at.min(until));

@@ -104,6 +104,11 @@ impl Engine for Uncounted {
 }
 
 impl<O: OnEvent> OnEvent for Counted<'_, O> {
+    fn submitted(&mut self, now: Nanos) {
+        let _back = Switched::to(self.counting);
+        self.on.submitted(now);
+    }
+
     fn reaped(&mut self, now: Nanos) {
         let _back = Switched::to(self.counting);
         self.on.reaped(now);

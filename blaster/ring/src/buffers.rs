@@ -97,7 +97,7 @@ struct Mapping {
 
 impl Mapping {
     fn new(bytes: usize) -> io::Result<Self> {
-        // SAFETY: a fresh anonymous mapping aliases nothing.
+        // SAFETY: INV-B1, a fresh anonymous mapping aliases nothing.
         let start = unsafe {
             libc::mmap(
                 std::ptr::null_mut(),

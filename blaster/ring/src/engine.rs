@@ -1,4 +1,4 @@
-//! The engine on io_uring: one turn is one enter call.
+//! The engine on io_uring: a turn is one enter call that submits everything and reaps, or one that waits.
 //!
 //! Each connection has one multishot receive armed for its whole life and at most one send in flight. Completions are
 //! all collected by the enter call, then acted on one by one; received bytes are lent out of the buffer the kernel filled.
@@ -7,7 +7,8 @@
 //!   completion: the tape is immutable behind an `Arc` the engine holds, and `stage` refuses while `sending` is set.
 //!   An early answer, a full socket or a cancelled connection do not clear `sending`; only its completion does.
 //! - **INV-E2** The ring's memory (buffers, tape, staging, addresses) is freed only when every operation has completed:
-//!   `drop` cancels and waits, and leaks all of it if the kernel should not comply.
+//!   (accepts touch none) `drop` cancels and waits, and leaks all of it if the kernel should not comply.
+//! - **INV-E4** A descriptor that accept hands over is owned by nobody else; the listener's own outlives the accept armed on it.
 //! - **INV-E3** Addresses are boxed once at construction and never change: a connect reads them at any time.
 
 use std::io;
@@ -53,6 +54,9 @@ pub const SPIN: Nanos = Nanos(50_000);
 /// The same where it does not: as much longer as it was seen to oversleep. Nested virtual machines take 100 µs and more.
 pub const SPIN_MAX: Nanos = Nanos(250_000);
 
+/// Longest step of a spin that counts as one: two readings of the clock are well below it.
+const SPIN_STEP_MAX: Nanos = Nanos(1_000);
+
 /// Counters of an engine since it was made.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct EngineStats {
@@ -82,8 +86,6 @@ pub struct UringEngine {
     released: Vec<ConnectionId>,
     /// Receives that ended without the connection having ended.
     rearm: Vec<ConnectionId>,
-    /// Sends queued since the last enter: they complete within it, and must not end its wait.
-    sends_queued: u32,
     /// When something was last sent or heard.
     active_at: Nanos,
     /// How late timed waits end, on average.
@@ -138,7 +140,6 @@ impl UringEngine {
             refused: Vec::with_capacity(connections as usize),
             released: Vec::with_capacity(connections as usize),
             rearm: Vec::with_capacity(connections as usize),
-            sends_queued: 0,
             active_at: Nanos::ZERO,
             oversleep: Nanos::ZERO,
             stats: EngineStats::default(),
@@ -165,10 +166,10 @@ impl UringEngine {
     }
 
     fn arm_accept(&mut self) {
-        let listener = self.listener.as_ref().expect("accepting needs a listener");
+        let Some(listener) = &self.listener else { return };
         let entry =
             opcode::AcceptMulti::new(Fd(listener.as_raw_fd())).build().user_data(tag(Operation::Accept, 0));
-        // SAFETY: no memory is involved; the listener lives as long as the engine.
+        // SAFETY: INV-E4; an accept without an address touches no memory.
         unsafe { self.ring.push(&entry) };
     }
 
@@ -192,7 +193,6 @@ impl UringEngine {
             .flags(libc::MSG_WAITALL | libc::MSG_NOSIGNAL)
             .build();
         self.submit(id, Operation::Send, entry);
-        self.sends_queued += 1;
     }
 
     /// Takes a connected or connecting socket into the slot's place in the ring's file table.
@@ -202,25 +202,20 @@ impl UringEngine {
         Ok(())
     }
 
-    /// Submits, and waits until something happens, `until` at the latest.
-    fn enter(&mut self, until: Nanos) {
+    /// Waits until something happens, `until` at the latest; not at all if something has.
+    fn wait(&mut self, until: Nanos) {
+        if !self.refused.is_empty() || !self.released.is_empty() || self.ring.has_completions() {
+            return;
+        }
         let now = self.clock.now();
-        let must_submit = self.ring.has_submissions();
-        let has_news = !self.refused.is_empty() || !self.released.is_empty() || self.ring.is_ready();
-        if has_news || now >= until {
-            if must_submit || self.ring.is_ready() {
-                self.enter_now(0, None);
+        if self.ring.has_deferred_work() {
+            self.enter(0, None);
+        } else if now < until {
+            if self.spin {
+                self.spin_then_sleep(now, until);
+            } else {
+                self.enter(1, Some(until - now));
             }
-        } else if self.spin {
-            if must_submit {
-                self.enter_now(0, None);
-                self.active_at = now;
-            }
-            self.spin_then_sleep(now, until);
-        } else {
-            // Sends complete inside the call; it is anything beyond them that is waited for. A larger count also lets
-            // the kernel run more deferred work in one call (it does max(20, count) since 6.13).
-            self.enter_now(self.sends_queued + 1, Some(until - now));
         }
     }
 
@@ -230,18 +225,22 @@ impl UringEngine {
         let window = (SPIN + self.oversleep).min(SPIN_MAX);
         let spin_until = if until - began <= window { until } else { until.min(self.active_at + window) };
         let mut now = began;
-        while now < spin_until && !self.ring.is_ready() {
+        let mut is_ready = false;
+        while now < spin_until && !is_ready {
             std::hint::spin_loop();
-            now = self.clock.now();
+            let next = self.clock.now();
+            // A longer step means that somebody else had the CPU: no CPU time of ours was spun away in it.
+            self.stats.spun += (next - now).min(SPIN_STEP_MAX);
+            now = next;
+            is_ready = self.ring.has_deferred_work();
         }
-        self.stats.spun += now - began;
-        if self.ring.is_ready() {
-            self.enter_now(0, None);
+        if is_ready {
+            self.enter(0, None);
             self.active_at = now;
         } else if now + window < until {
             let wake_at = until - window;
-            self.enter_now(1, Some(wake_at - now));
-            if !self.ring.is_ready() {
+            self.enter(1, Some(wake_at - now));
+            if !self.ring.has_completions() {
                 // The average of about the last eight.
                 let late = self.clock.now().saturating_sub(wake_at).min(SPIN_MAX);
                 self.oversleep = Nanos((self.oversleep.0 * 7 + late.0) / 8);
@@ -249,9 +248,8 @@ impl UringEngine {
         }
     }
 
-    fn enter_now(&mut self, want: u32, timeout: Option<Nanos>) {
+    fn enter(&mut self, want: u32, timeout: Option<Nanos>) {
         self.stats.enters += 1;
-        self.sends_queued = 0;
         self.ring.enter(want, timeout).expect("the kernel accepts what a set-up ring asks");
     }
 
@@ -334,14 +332,15 @@ impl UringEngine {
                 self.submit_send(id, Pending { start, len: pending.len - taken as u32 });
             }
             taken if taken >= 0 => on.event(id, Event::Sent),
-            // The receive side tells how the connection ended; it may still hold answers.
-            _ => slot.send_failed = true,
+            // The receive side tells how the connection ended; it may still hold answers. After a half-close nobody else would.
+            _ if slot.receiving => slot.send_failed = true,
+            _ => on.event(id, Event::Ended(EndCause::Reset)),
         }
     }
 
     fn accepted(&mut self, entry: &cqueue::Entry, on: &mut impl OnEvent) {
         if entry.result() >= 0 {
-            // SAFETY: a descriptor the kernel has just made for us, owned by nobody else.
+            // SAFETY: INV-E4.
             let socket = unsafe { Socket::from_raw_fd(entry.result()) };
             if let Some(id) = self.vacant.pop() {
                 if socket::tune(&socket).is_ok() && self.adopt(id, socket).is_ok() {
@@ -441,7 +440,13 @@ impl Engine for UringEngine {
 
     #[inline]
     fn turn(&mut self, until: Nanos, on: &mut impl OnEvent) {
-        self.enter(until);
+        if self.ring.has_submissions() {
+            // Sends complete inside this call, which therefore cannot wait; the clock is read before anything else may.
+            self.enter(0, None);
+            self.active_at = self.clock.now();
+            on.submitted(self.active_at);
+        }
+        self.wait(until);
         on.reaped(self.clock.now());
         while let Some((id, failure)) = self.refused.pop() {
             on.event(id, Event::ConnectFailed(failure));

@@ -1,5 +1,6 @@
 //! One io_uring instance, set up for a thread that submits and reaps alone.
 //!
+//! - **INV-R2** What an entry points to lives until its completion: the promise of whoever calls `push`.
 //! - **INV-R1** `submitter`, `sq` and `cq` borrow the instance behind `owner`, which nobody else touches, which does not move,
 //!   and which is declared, so dropped, after them.
 
@@ -43,7 +44,7 @@ impl Ring {
     /// Whatever memory `entry` points to must stay valid, and unaliased if the kernel writes to it, until its completion.
     #[inline]
     pub(crate) unsafe fn push(&mut self, entry: &Entry) {
-        // SAFETY: passed on to the caller.
+        // SAFETY: INV-R2.
         while unsafe { self.sq.push(entry) }.is_err() {
             self.enter(0, None).expect("the kernel takes what a full submission queue holds");
         }
@@ -55,11 +56,17 @@ impl Ring {
         !self.sq.is_empty()
     }
 
-    /// Whether an enter call would bring something: completions stand ready, or the kernel has some to post.
+    /// Whether completions stand ready.
     #[inline]
-    pub(crate) fn is_ready(&mut self) -> bool {
+    pub(crate) fn has_completions(&mut self) -> bool {
         self.cq.sync();
-        !self.cq.is_empty() || self.sq.taskrun() || self.sq.cq_overflow()
+        !self.cq.is_empty()
+    }
+
+    /// Whether the kernel has completions to post once it is entered.
+    #[inline]
+    pub(crate) fn has_deferred_work(&self) -> bool {
+        self.sq.taskrun() || self.sq.cq_overflow()
     }
 
     /// Submits what is queued and waits for `want` completions, `timeout` at most. A signal, the timeout and a full
@@ -75,7 +82,7 @@ impl Ring {
             Some(timespec) => types::SubmitArgs::new().timespec(timespec),
             None => types::SubmitArgs::new(),
         };
-        // SAFETY: `args` and what it points to outlive the call; the queued entries are sound by `push`.
+        // SAFETY: INV-R2; `args` and what it points to outlive the call.
         let result = unsafe { self.submitter.enter(self.sq.len() as u32, want, flags.bits(), Some(&args)) };
         self.sq.sync();
         match result {

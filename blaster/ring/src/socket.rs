@@ -27,6 +27,13 @@ pub fn listener(address: &SocketAddr) -> io::Result<Socket> {
     Ok(socket)
 }
 
+/// Whether nobody listens on `address`: sockets that share it would not notice another process doing so too.
+pub fn is_free(address: &SocketAddr) -> bool {
+    let alone = Socket::new(Domain::for_address(*address), Type::STREAM.cloexec(), Some(Protocol::TCP))
+        .and_then(|socket| socket.set_reuse_address(true).and_then(|()| socket.bind(&(*address).into())));
+    !alone.is_err_and(|error| error.kind() == io::ErrorKind::AddrInUse)
+}
+
 /// Options that connecting and accepted sockets share.
 pub fn tune(socket: &Socket) -> io::Result<()> {
     socket.set_tcp_nodelay(true)?;

@@ -1,4 +1,6 @@
 //! This machine and this process: CPUs, limits, times. Thin, safe shells around the calls that need unsafe.
+//!
+//! - **INV-S1** Every call takes plain numbers, or reads and writes only a local struct of the size it is told.
 
 use std::io;
 use std::mem::MaybeUninit;
@@ -8,19 +10,19 @@ use blaster_core::time::Nanos;
 /// CPUs this thread may run on, in rising order.
 pub fn allowed_cpus() -> Vec<usize> {
     let mut set = MaybeUninit::<libc::cpu_set_t>::zeroed();
-    // SAFETY: the set is as large as we say; zeroed, it is valid whatever the call does.
+    // SAFETY: INV-S1, the set is as large as we say; zeroed, it is valid whatever the call does.
     let set = unsafe {
         libc::sched_getaffinity(0, size_of::<libc::cpu_set_t>(), set.as_mut_ptr());
         set.assume_init()
     };
-    // SAFETY: every index is below CPU_SETSIZE.
+    // SAFETY: INV-S1, every index is below CPU_SETSIZE.
     (0..libc::CPU_SETSIZE as usize).filter(|&cpu| unsafe { libc::CPU_ISSET(cpu, &set) }).collect()
 }
 
 /// Lets this thread run on these CPUs only.
 pub fn pin_thread(cpus: &[usize]) -> io::Result<()> {
     let mut set = MaybeUninit::<libc::cpu_set_t>::zeroed();
-    // SAFETY: a zeroed set is valid; CPU_SET ignores indices beyond its size.
+    // SAFETY: INV-S1, a zeroed set is valid; CPU_SET ignores indices beyond its size.
     let result = unsafe {
         let set = set.assume_init_mut();
         for &cpu in cpus {
@@ -33,7 +35,7 @@ pub fn pin_thread(cpus: &[usize]) -> io::Result<()> {
 
 /// Wakes this thread from timed waits as exactly as the kernel can, instead of up to 50 µs late.
 pub fn sharpen_timers() {
-    // SAFETY: takes plain numbers; it cannot fail for this option.
+    // SAFETY: INV-S1; it cannot fail for this option.
     unsafe { libc::prctl(libc::PR_SET_TIMERSLACK, 1_u64, 0, 0, 0) };
 }
 
@@ -44,7 +46,7 @@ pub fn thread_cpu_time() -> Nanos {
 
 fn clock(id: libc::clockid_t) -> Nanos {
     let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
-    // SAFETY: writes to the struct it is given.
+    // SAFETY: INV-S1.
     unsafe { libc::clock_gettime(id, &mut time) };
     Nanos(time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64)
 }
@@ -65,7 +67,7 @@ pub fn raise_limit(limit: Limit, wanted: u64) -> u64 {
         Limit::LockedMemory => libc::RLIMIT_MEMLOCK,
     };
     let mut values = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
-    // SAFETY: both calls read or write the struct they are given.
+    // SAFETY: INV-S1.
     unsafe {
         libc::getrlimit(resource, &mut values);
         if values.rlim_cur < wanted && values.rlim_cur < values.rlim_max {

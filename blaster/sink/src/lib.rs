@@ -66,6 +66,10 @@ impl Sink {
     pub fn start(config: &SinkConfig) -> Result<Self, SinkError> {
         assert!(!config.cpus.is_empty(), "a sink needs a CPU");
         probe()?;
+        if !socket::is_free(&config.listen) {
+            let error = io::Error::from(io::ErrorKind::AddrInUse);
+            return Err(SinkError::Listen { address: config.listen, error });
+        }
         let listen =
             |address| socket::listener(&address).map_err(|error| SinkError::Listen { address, error });
         let first = listen(config.listen)?;

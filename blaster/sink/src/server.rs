@@ -7,7 +7,7 @@ use std::io;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
-use blaster_core::load::engine::{ConnectionId, Engine, Event, OnEvent, Outgoing};
+use blaster_core::load::engine::{ConnectionId, EndCause, Engine, Event, OnEvent, Outgoing};
 use blaster_core::load::http1::{OnRequest, Request, RequestReader, RequestTemplate};
 use blaster_core::load::tape::{Mark, Tape};
 use blaster_core::time::Nanos;
@@ -62,6 +62,8 @@ struct Peer {
     dirty: bool,
     /// Nothing more is read; closed once all is sent.
     last: bool,
+    /// The connection was reset: nothing can be sent any more.
+    gone: bool,
     closing: bool,
 }
 
@@ -111,10 +113,13 @@ impl Server {
         while let Some(id) = self.shop.dirty.pop() {
             let peer = &mut self.shop.peers[id as usize];
             peer.dirty = false;
-            if peer.sending || peer.closing {
+            if peer.closing || peer.sending && !peer.gone {
                 continue;
             }
-            if peer.usual > 0 {
+            if peer.gone {
+                peer.closing = true;
+                self.engine.close(id);
+            } else if peer.usual > 0 {
                 let count = peer.usual.min(REPEATS);
                 peer.usual -= count;
                 peer.sending = true;
@@ -152,9 +157,10 @@ impl OnEvent for Shop {
                 self.totals.connections += 1;
                 peer.open();
             }
-            Event::Ended(_) => {
+            Event::Ended(cause) => {
                 // The peer is gone, or half-closed: what it asked before is still answered in the latter case.
                 peer.last = true;
+                peer.gone = cause == EndCause::Reset;
                 self.mark(id);
             }
             Event::ConnectFailed(_) | Event::Released => {}
@@ -319,6 +325,7 @@ impl Peer {
             sending: false,
             dirty: false,
             last: false,
+            gone: false,
             closing: false,
         }
     }
@@ -331,6 +338,7 @@ impl Peer {
         self.staged.clear();
         self.sending = false;
         self.last = false;
+        self.gone = false;
         self.closing = false;
     }
 }

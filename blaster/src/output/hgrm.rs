@@ -59,6 +59,14 @@ pub fn render(report: &Report) -> Result<String, EncodingError> {
         )
         .expect("a string takes all");
     }
+    if report.closed_loop() {
+        writeln!(text, "#[Closed loop: the waits an open loop would see are left out]")
+            .expect("a string takes all");
+    }
+    for (key, value) in &report.tags {
+        let line = format!("{key} = {value}").replace(['\r', '\n'], " ");
+        writeln!(text, "#[Tag {line}]").expect("a string takes all");
+    }
     Ok(text)
 }
 

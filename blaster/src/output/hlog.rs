@@ -1,5 +1,6 @@
 //! HdrHistogram's interval log, version 1.3 (`--hlog`): a line an interval, while the run goes on.
 
+use std::collections::BTreeMap;
 use std::io;
 
 use blaster_core::report::collector::FinishedInterval;
@@ -16,14 +17,32 @@ pub struct IntervalLog<W> {
 
 impl<W: io::Write> IntervalLog<W> {
     /// Begins a log of a run whose measured part starts that many seconds after 1970.
-    pub fn begin(mut out: W, version: &str, start_epoch_s: f64, interval: Nanos) -> io::Result<Self> {
+    pub fn begin(
+        mut out: W,
+        version: &str,
+        start_epoch_s: f64,
+        interval: Nanos,
+        closed_loop: bool,
+        tags: &BTreeMap<String, String>,
+    ) -> io::Result<Self> {
+        let from = if closed_loop {
+            "the send (closed loop: the waits an open loop would see are left out)"
+        } else {
+            "the intended moment"
+        };
         write!(
             out,
-            "#[Logged by blaster {version}: response times from the intended moment, in nanoseconds]\n\
+            "#[Logged by blaster {version}: response times from {from}; histograms in ns, Interval_Max in ms]\n\
              #[Histogram log format version 1.3]\n\
              #[StartTime: {start_epoch_s:.3} (seconds since epoch)]\n\
-             #[BaseTime: {start_epoch_s:.3} (seconds since epoch)]\n\
-             \"StartTimestamp\",\"Interval_Length\",\"Interval_Max\",\"Interval_Compressed_Histogram\"\n",
+             #[BaseTime: {start_epoch_s:.3} (seconds since epoch)]\n",
+        )?;
+        for (key, value) in tags {
+            writeln!(out, "#[{}={}]", one_line(key), one_line(value))?;
+        }
+        writeln!(
+            out,
+            "\"StartTimestamp\",\"Interval_Length\",\"Interval_Max\",\"Interval_Compressed_Histogram\""
         )?;
         Ok(Self { out, interval })
     }
@@ -45,4 +64,9 @@ impl<W: io::Write> IntervalLog<W> {
         self.out.flush()?;
         Ok(self.out)
     }
+}
+
+/// A comment must not end its line early.
+fn one_line(text: &str) -> String {
+    text.replace(['\r', '\n'], " ")
 }

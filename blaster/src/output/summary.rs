@@ -273,6 +273,9 @@ impl Page<'_> {
             };
             let rest = match lateness.blocked {
                 0 if lateness.whole.count == 0 => String::new(),
+                0 if self.report.requests.unsent.backlog > 0 => {
+                    ", none of what was sent had waited for a free connection".to_owned()
+                }
                 0 => ", none waited for a free connection".to_owned(),
                 blocked => format!(
                     ", the rest waited for a free connection ({} of the requests)",
@@ -332,6 +335,11 @@ impl Page<'_> {
     fn machinery(&self) -> Vec<String> {
         let mut lines = self.connections();
         lines.extend(self.item("generator", &self.generator()));
+        lines.extend(self.item("seed", &self.report.seed.to_string()));
+        if !self.report.tags.is_empty() {
+            let tags: Vec<_> = self.report.tags.iter().map(|(key, value)| format!("{key}={value}")).collect();
+            lines.extend(self.item("tags", &tags.join(" · ")));
+        }
         if let Some(warmup) = &self.report.warmup {
             let text = format!(
                 "{} before: {}, {} sent, {} ok; in no other figure",
@@ -388,7 +396,7 @@ impl Page<'_> {
             parts.push(format!("{} of the CPU stolen by the hypervisor", percent(steal)));
         }
         if let Some(retransmits) = generator.retransmits.filter(|count| *count > 0) {
-            parts.push(format!("{} retransmitted", counted(retransmits, "segment")));
+            parts.push(format!("{} retransmitted by this machine", counted(retransmits, "segment")));
         }
         parts.join(" · ")
     }
@@ -444,8 +452,12 @@ const CLASS_NUMBERS_WIDTH: usize = 58;
 
 fn latency_cells(name: &str, latency: &Latency) -> Vec<String> {
     let times = [latency.p50, latency.p90, latency.p99, latency.p99_9, latency.max];
-    // The mean is of finite times; with none at all there is no mean, not an endless one.
-    let mean = latency.mean.map_or("-".to_owned(), |mean| Nanos(mean).to_string());
+    // With endless times among them the mean is endless too; with none at all there is no mean.
+    let mean = match latency.mean {
+        _ if latency.unanswered > 0 => "∞".to_owned(),
+        Some(mean) => Nanos(mean).to_string(),
+        None => "-".to_owned(),
+    };
     once(pad(name, ITEM_INDENT)).chain(times.map(time)).chain(once(mean)).collect()
 }
 
@@ -484,7 +496,9 @@ fn status_explanation(status: u16) -> &'static str {
         300..=399 => "redirects are reported, never followed: point --target at the final URL",
         400 => "the target does not understand the request: check --path, --header and --body",
         401 | 403 => "the target wants credentials: give them with --header 'authorization: …'",
-        404 => "there is nothing at that path: check --path",
+        404 => {
+            "there is nothing at that path: check --path (a bare HOST:PORT gets POST /events, a URL with a path GET)"
+        }
         405 => "the path does not take that method: check --method",
         408 => "the target waited too long for the request: it is overloaded, or the network is slow",
         409 => "the target saw a conflict: if that is expected, add 409 to --expect",

@@ -356,7 +356,13 @@ fn start_unheard(redirection: &str, args: &[&str], directory: &Directory) -> Run
     // Descriptor 5 keeps the watchdog in touch.
     let script = format!("mkfifo pipe && exec 3<>pipe 4>pipe 5>&2 3>&-; exec \"$0\" \"$@\" {redirection}");
     let mut command = Command::new("sh");
-    Running::start(command.current_dir(directory.path("")).args(["-c", &script, BLASTER]).args(args))
+    Running::start(
+        command
+            .current_dir(directory.path(""))
+            .env("TMPDIR", directory.path(""))
+            .args(["-c", &script, BLASTER])
+            .args(args),
+    )
 }
 
 #[test]

@@ -33,13 +33,16 @@ pub trait Engine {
     fn close(&mut self, id: ConnectionId);
 
     /// Submits everything asked for since the last turn, then hands over what has happened; returns when
-    /// something has, at `until` at the latest. `on.reaped` is called once, before the first event.
+    /// something has, at `until` at the latest. `on.submitted` is called if there was something to submit, before
+    /// anything is waited for; then `on.reaped` once, before the first event.
     fn turn(&mut self, until: Nanos, on: &mut impl OnEvent);
 }
 
 /// Hears of what happened during a turn.
 pub trait OnEvent {
-    /// The clock, read after the kernel took the turn's sends and before its events.
+    /// The clock, read when the kernel had taken the turn's sends.
+    fn submitted(&mut self, _now: Nanos) {}
+    /// The clock, read after any wait and before the turn's events.
     fn reaped(&mut self, now: Nanos);
     /// Something happened on a slot.
     fn event(&mut self, id: ConnectionId, event: Event<'_>);

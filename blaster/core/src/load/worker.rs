@@ -153,6 +153,7 @@ impl<E: Engine> Worker<E> {
                 next_address: 0,
                 expect: stream.expect,
                 blocked: false,
+                blocked_from: Nanos::ZERO,
                 regained: Nanos::ZERO,
                 warmup_backlog: 0,
                 last_failure: None,
@@ -343,6 +344,9 @@ impl<E: Engine> Worker<E> {
             let Some(local) =
                 stream.rotation.first(Queue::Idle).or_else(|| stream.rotation.first(Queue::Shared))
             else {
+                if !stream.blocked && start + oldest > stream.regained {
+                    stream.blocked_from = now;
+                }
                 stream.blocked = true;
                 return Nanos::MAX;
             };

@@ -94,8 +94,11 @@ impl FromStr for Target {
             path if path.starts_with('?') => Some(format!("/{path}")),
             path => Some(path.to_owned()),
         };
-        let (host, port) =
-            split_port(authority).ok_or_else(|| forbidden("an unclosed or misplaced [ or :"))?;
+        let (host, port) = split_port(authority).ok_or_else(|| {
+            forbidden(
+                "an unclosed or misplaced [ or : (an IPv6 address stands in brackets, as in [::1]:3000)",
+            )
+        })?;
         if host.is_empty() {
             return Err(TargetError::NoHost(whole()));
         }
@@ -109,7 +112,7 @@ impl FromStr for Target {
                 .filter(|&number: &u16| number > 0 && port.bytes().all(|byte| byte.is_ascii_digit()))
                 .ok_or_else(|| TargetError::Port(whole(), port.to_owned()))?,
             None if is_url => 80,
-            None => return Err(TargetError::NoPort(host.to_owned())),
+            None => return Err(TargetError::NoPort(authority.to_owned())),
         };
         Ok(Self { host: host.to_owned(), port, path, weight })
     }

@@ -91,6 +91,13 @@ pub struct IntervalRow {
     pub connections: u64,
 }
 
+impl IntervalRow {
+    /// Nothing came due, was sent, or ended in it.
+    fn is_empty(&self) -> bool {
+        self.scheduled + self.sent + self.unsent + self.completed + self.errors == 0
+    }
+}
+
 /// An interval that all shards have delivered.
 #[derive(Clone, Debug)]
 pub struct FinishedInterval {
@@ -274,7 +281,12 @@ impl Collector {
                 return;
             }
             let pending = self.pending.pop_front().expect("not empty");
+            let is_last = self.pending.is_empty() && self.shards.iter().all(|shard| shard.ended);
             let finished = self.finish_row(pending);
+            if is_last && finished.row.is_empty() {
+                // The moment between the last full interval and the end: no interval of the run.
+                return;
+            }
             self.connections_peak = self.connections_peak.max(finished.row.connections);
             self.rows.push(finished.row.clone());
             self.finished.push(finished);

@@ -281,7 +281,7 @@ fn target_errors(evidence: &Evidence) -> Option<Finding> {
         return None;
     }
     let text = format!(
-        "{} of the requests failed ({} answered with an unexpected status, {} not answered): \
+        "{} of the requests failed ({} answered with an unexpected status, {} lost to resets, closes, timeouts or malformed answers): \
          see the statuses and errors below, lower --rps or repair the target",
         percent(share),
         grouped(evidence.unexpected_status),
@@ -338,8 +338,8 @@ fn no_answers(evidence: &Evidence) -> Finding {
 }
 
 fn shared_core() -> Finding {
-    let text = "generator and target share the only CPU allowed, so each slows the other: \
-                run the target on another machine, or allow a second CPU"
+    let text = "generator and target share all CPUs there are, so each slows the other: \
+                run the target on another machine, allow another CPU, or use fewer threads (-t)"
         .to_owned();
     Finding::new(Status::Suspect, Limiter::None, "shared_core", 1.0, 2.0, text)
 }

@@ -148,6 +148,37 @@ fn a_slow_generator_is_late_by_its_own_fault() {
     assert!(max(&total.lateness.on_time) > millis(5));
 }
 
+/// Too few connections to make up for it at once, so that most of what came due meanwhile waits for room as well.
+#[test]
+fn a_frozen_generator_owns_what_came_due_meanwhile() {
+    let behaviour = Behaviour { service: Span::micros(300, 300), ..Behaviour::healthy(0) };
+    let mut worker = Scenario::simple(10_000.0, Nanos::from_secs(3), 8, 1, behaviour).worker();
+    let start = millis(50);
+    worker.start(start);
+    let (mut frozen, mut total) = (false, Recorder::new(1));
+    loop {
+        let progress = worker.turn();
+        if !frozen && worker.now() > start + SECOND {
+            worker.engine().clock += SECOND;
+            frozen = true;
+        }
+        while let Some(mut full) = worker.take_full() {
+            full.settle();
+            total.lateness.merge(&full.lateness);
+            full.clear();
+            worker.give_spare(full);
+        }
+        if progress == Progress::Done {
+            break;
+        }
+    }
+    let mut own = total.lateness.on_time.clone();
+    own.merge(&total.lateness.blocked_own);
+    // 10,000 of 30,000 requests were due in the second that the generator slept through.
+    let late = own.histogram().count_between(millis(10).0, u64::MAX);
+    assert!((9_500..10_500).contains(&late), "{late} requests late by the generator's fault");
+}
+
 #[test]
 fn backlog_at_the_end_is_unsent_after_the_grace() {
     let behaviour = Behaviour { service: Span::micros(30_000, 30_000), ..Behaviour::healthy(0) };

@@ -15,6 +15,9 @@ use crate::load::tape::Tape;
 use crate::plan::statuses::Statuses;
 use crate::time::Nanos;
 
+/// A connection that nothing was sent on for so long is idle: servers close those after seconds.
+const IDLE_MIN: Nanos = Nanos(1_000_000_000);
+
 /// Back-off after the first life of a connection without an answer, and its bound.
 const BACKOFF_FIRST: Nanos = Nanos(1_000_000);
 const BACKOFF_MAX: Nanos = Nanos(1_000_000_000);
@@ -46,7 +49,7 @@ pub(super) struct Flow {
     /// Requests in flight, the warm-up's apart from the rest.
     pub(super) in_flight: u64,
     pub(super) in_flight_warmup: u64,
-    /// Intended time, and the moment room was regained, of requests sent in this turn.
+    /// Intended time, and how long no connection had room since, of requests sent in this turn.
     pub(super) just_sent: Vec<(Nanos, Nanos)>,
     /// Deadlines are looked at in rotation: the next connection, and up to when the rotation has come.
     pub(super) sweep_next: usize,
@@ -121,36 +124,34 @@ impl Flow {
         let first = stream.cursor;
         let last = stream.run_end(tape, wanted.min(room));
         let warmup_class = self.recorder.classes.len() - 1;
-        for request in first..last {
+        // In closed loop a request comes due by being sent.
+        let mut hand_over = |request: usize, intended: Nanos, measured: bool, due_now: u64| {
             let mark = tape.mark(request);
-            let (intended, measured) = match &mut stream.schedule {
-                Some(schedule) => {
-                    let intended = self.start + schedule.take().expect("no more is wanted than waits");
-                    let measured = intended >= self.measured_from;
-                    if measured {
-                        let regained =
-                            if stream.blocked_before(intended) { stream.regained } else { Nanos::ZERO };
-                        self.just_sent.push((intended, regained));
-                    } else {
-                        stream.warmup_backlog -= 1;
-                    }
-                    (intended, measured)
-                }
-                None => (now, now >= self.measured_from),
-            };
             let class = if measured { mark.class as usize } else { warmup_class };
             let record = &mut self.recorder.classes[class];
+            record.scheduled += due_now;
             record.sent += 1;
             record.events_sent += u64::from(mark.events);
-            if stream.schedule.is_none() {
-                record.scheduled += 1;
-            }
-            if measured {
-                self.in_flight += 1;
-            } else {
-                self.in_flight_warmup += 1;
-            }
+            *(if measured { &mut self.in_flight } else { &mut self.in_flight_warmup }) += 1;
             connection.push(Ticket { intended, sent: now, class: class as u16, events: mark.events });
+        };
+        if let Some(schedule) = &mut stream.schedule {
+            for request in first..last {
+                let intended = self.start + schedule.take().expect("no more is wanted than waits");
+                let measured = intended >= self.measured_from;
+                if measured {
+                    let blocked = stream.regained.saturating_sub(intended.max(stream.blocked_from));
+                    self.just_sent.push((intended, blocked));
+                } else {
+                    stream.warmup_backlog -= 1;
+                }
+                hand_over(request, intended, measured, 0);
+            }
+        } else {
+            let measured = now >= self.measured_from;
+            for request in first..last {
+                hand_over(request, now, measured, 1);
+            }
         }
         stream.cursor =
             if last == stream.section.requests.end { stream.section.requests.start } else { last };
@@ -386,7 +387,10 @@ impl Flow {
                 now: self.now,
             };
             connection.handle_end(&mut answers);
-            stream.lifetime.handle_close(connection.answers());
+            // A server that counts closes on an answer; one that tires of an idle connection says nothing about counts.
+            if connection.in_flight() > 0 || self.now < connection.since + IDLE_MIN {
+                stream.lifetime.handle_close(connection.answers());
+            }
         }
         self.give_up(id, if cause == EndCause::Closed { Cause::Closed } else { Cause::Reset });
     }
@@ -427,17 +431,21 @@ impl Flow {
 }
 
 impl OnEvent for Flow {
-    fn reaped(&mut self, now: Nanos) {
-        self.now = now;
-        for (intended, regained) in self.just_sent.drain(..) {
-            let lateness = &mut self.recorder.lateness;
-            if regained > intended {
-                lateness.blocked_whole.record(now - intended);
-                lateness.blocked_own.record(now - regained);
+    fn submitted(&mut self, now: Nanos) {
+        for (intended, blocked) in self.just_sent.drain(..) {
+            let (lateness, late) = (&mut self.recorder.lateness, now - intended);
+            if blocked > Nanos::ZERO {
+                lateness.blocked_whole.record(late);
+                lateness.blocked_own.record(late - blocked);
             } else {
-                lateness.on_time.record(now - intended);
+                lateness.on_time.record(late);
             }
         }
+    }
+
+    fn reaped(&mut self, now: Nanos) {
+        self.now = now;
+        debug_assert!(self.just_sent.is_empty(), "an engine says when it has submitted");
     }
 
     #[inline]

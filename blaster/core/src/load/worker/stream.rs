@@ -40,6 +40,9 @@ pub(super) struct Stream {
     pub(super) expect: Statuses,
     /// Something is due and no connection has room.
     pub(super) blocked: bool,
+    /// When the stream was found blocked for the first time since nothing was waiting: what waited before that waited for the
+    /// generator.
+    pub(super) blocked_from: Nanos,
     /// When a connection last had room again after none had.
     pub(super) regained: Nanos,
     pub(super) warmup_backlog: u64,
@@ -50,12 +53,6 @@ impl Stream {
     /// Requests (not of the warm-up) that are due and unsent.
     pub(super) fn backlog(&self) -> u64 {
         self.schedule.as_ref().map_or(0, |schedule| schedule.waiting() - self.warmup_backlog)
-    }
-
-    /// Whether a request intended then waited because no connection had room.
-    #[inline]
-    pub(super) fn blocked_before(&self, intended: Nanos) -> bool {
-        self.regained > intended
     }
 
     /// The end of the run of at most `wanted` requests that begins at the cursor.
