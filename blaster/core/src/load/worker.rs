@@ -155,6 +155,8 @@ impl<E: Engine> Worker<E> {
                 blocked: false,
                 blocked_from: Nanos::ZERO,
                 regained: Nanos::ZERO,
+                catching_up: false,
+                dispatched_at: Nanos::ZERO,
                 warmup_backlog: 0,
                 last_failure: None,
             });
@@ -328,10 +330,16 @@ impl<E: Engine> Worker<E> {
     fn dispatch_open(engine: &mut E, tape: &Tape, flow: &mut Flow, index: usize, now: Nanos) -> Nanos {
         let start = flow.start;
         let depth = flow.depth;
+        let stream = &mut flow.streams[index];
+        if stream.catching_up && !stream.blocked {
+            stream.regained = stream.regained.max(stream.dispatched_at);
+        }
+        stream.dispatched_at = now;
         for _ in 0..SENDS_PER_TURN {
             let stream = &mut flow.streams[index];
             let schedule = stream.schedule.as_mut().expect("an open stream has a schedule");
             let Some(oldest) = schedule.oldest_waiting() else {
+                stream.catching_up = false;
                 return schedule.next_due().map_or(Nanos::MAX, |due| start + due);
             };
             if depth > 1 && schedule.waiting() < RUN_MIN {
@@ -348,6 +356,7 @@ impl<E: Engine> Worker<E> {
                     stream.blocked_from = now;
                 }
                 stream.blocked = true;
+                stream.catching_up = true;
                 return Nanos::MAX;
             };
             let waiting = schedule.waiting();

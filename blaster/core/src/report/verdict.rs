@@ -27,8 +27,8 @@ pub const BLOCKED_MAX: f64 = 0.01;
 /// More of the requests failed or were answered unexpectedly than this: worth a reason.
 pub const TARGET_ERRORS_MAX: f64 = 0.01;
 
-/// A core busier than this in closed loop: the generator may have been the limit.
-pub const CLOSED_LOOP_BUSY_MAX: f64 = 0.95;
+/// A core busier than this: the generator was the limit of a schedule that was not kept, and may have been that of a closed loop.
+pub const BUSY_MAX: f64 = 0.95;
 
 /// Fewer requests than this cannot condemn a run by their lateness.
 const SAMPLES_MIN: u64 = 100;
@@ -227,6 +227,22 @@ fn throughput(evidence: &Evidence) -> Option<Finding> {
             text,
         ));
     }
+    if let Some(busy) = evidence.busy_max.filter(|busy| *busy > BUSY_MAX) {
+        let text = format!(
+            "the schedule could not be kept while a core of the generator was {} busy, the limit is {}: \
+             lower --rps, give more threads (-t) or pipeline deeper (-p)",
+            percent(busy),
+            percent(BUSY_MAX),
+        );
+        return Some(Finding::new(
+            Status::ClientLimited,
+            Limiter::Client,
+            "generator_busy",
+            busy,
+            BUSY_MAX,
+            text,
+        ));
+    }
     if let Some(finding) = plan_limited(evidence, offered) {
         return Some(finding);
     }
@@ -292,14 +308,14 @@ fn target_errors(evidence: &Evidence) -> Option<Finding> {
 
 /// In closed loop nothing is ever late: a full core is the only sign that the generator was the limit.
 fn generator_busy(evidence: &Evidence) -> Option<Finding> {
-    let busy = evidence.busy_max.filter(|busy| evidence.closed_loop && *busy > CLOSED_LOOP_BUSY_MAX)?;
+    let busy = evidence.busy_max.filter(|busy| evidence.closed_loop && *busy > BUSY_MAX)?;
     let text = format!(
         "a core of the generator was {} busy, the limit is {}: the target may be able to do more: \
          give more threads (-t) or pipeline deeper (-p)",
         percent(busy),
-        percent(CLOSED_LOOP_BUSY_MAX),
+        percent(BUSY_MAX),
     );
-    Some(Finding::new(Status::Suspect, Limiter::Client, "generator_busy", busy, CLOSED_LOOP_BUSY_MAX, text))
+    Some(Finding::new(Status::Suspect, Limiter::Client, "generator_busy", busy, BUSY_MAX, text))
 }
 
 fn no_answers(evidence: &Evidence) -> Finding {
@@ -482,6 +498,13 @@ mod tests {
         let verdict =
             assert_verdict(&starved, Status::ClientLimited, Limiter::Client, &["connection_limits"]);
         assert!(verdict.reasons[0].text.contains("ip_local_port_range"));
+    }
+
+    #[test]
+    fn a_schedule_not_kept_by_a_full_core_is_the_generators_limit() {
+        let full = Evidence { blocked: 300_000, busy_max: Some(0.99), ..good() };
+        assert_verdict(&full, Status::ClientLimited, Limiter::Client, &["generator_busy"]);
+        assert_verdict(&Evidence { busy_max: Some(0.99), ..good() }, Status::Valid, Limiter::None, &[]);
     }
 
     #[test]

@@ -43,8 +43,13 @@ pub(super) struct Stream {
     /// When the stream was found blocked for the first time since nothing was waiting: what waited before that waited for the
     /// generator.
     pub(super) blocked_from: Nanos,
-    /// When a connection last had room again after none had.
+    /// When a connection last had room again after none had; while what piled up meanwhile is worked off, the last turn
+    /// that did so: standing behind others in that queue is a part of having waited for room.
     pub(super) regained: Nanos,
+    /// No connection had room, and not all that waited since has been sent.
+    pub(super) catching_up: bool,
+    /// When the last turn handed out requests.
+    pub(super) dispatched_at: Nanos,
     pub(super) warmup_backlog: u64,
     pub(super) last_failure: Option<ConnectFailure>,
 }
