@@ -148,6 +148,20 @@ fn a_slow_generator_is_late_by_its_own_fault() {
     assert!(max(&total.lateness.on_time) > millis(5));
 }
 
+#[test]
+fn working_off_a_stall_of_the_target_is_not_the_generators_lateness() {
+    let start = millis(50);
+    let mut scenario = Scenario::simple(20_000.0, Nanos::from_secs(5), 64, 1, Behaviour::healthy(0));
+    // A send as dear as on a real machine: what piled up takes many turns.
+    scenario.costs = Costs { turn: Nanos(2_000), send: Nanos(4_000), partial: 0 };
+    scenario.behaviours[0].stall = Some(start + SECOND..start + SECOND + SECOND);
+    let total = run(&scenario);
+    assert_eq!(total.classes[0].ok, 100_000);
+    assert!(max(&total.lateness.blocked_whole) > millis(990), "20,000 waited for the target");
+    let own = [&total.lateness.on_time, &total.lateness.blocked_own].map(max);
+    assert!(own.iter().all(|own| *own < millis(1)), "own lateness {own:?}");
+}
+
 /// Too few connections to make up for it at once, so that most of what came due meanwhile waits for room as well.
 #[test]
 fn a_frozen_generator_owns_what_came_due_meanwhile() {
