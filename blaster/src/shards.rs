@@ -223,7 +223,7 @@ async fn hot_loop(
         while let Some(command) = heard.borrow_mut().pop_front() {
             match command {
                 Command::Start(at) => {
-                    at_start = (system::thread_cpu_time(), worker.engine().stats().spun);
+                    at_start = (system::thread_cpu_time(), worker.engine().spun());
                     worker.start(at);
                     ready = true;
                 }
@@ -233,6 +233,6 @@ async fn hot_loop(
             }
         }
     }
-    let spun = worker.engine().stats().spun - at_start.1;
+    let spun = worker.engine().spun() - at_start.1;
     outbox.send(Message::Done(ShardFacts { cpu, cpu_time: system::thread_cpu_time() - at_start.0, spun }));
 }

@@ -12,6 +12,7 @@
 //! - **INV-E3** Addresses are boxed once at construction and never change: a connect reads them at any time.
 
 use std::io;
+use std::mem::ManuallyDrop;
 use std::net::SocketAddr;
 use std::os::fd::{AsRawFd, FromRawFd};
 use std::sync::Arc;
@@ -57,21 +58,11 @@ pub const SPIN_MAX: Nanos = Nanos(250_000);
 /// Longest step of a spin that counts as one: two readings of the clock are well below it.
 const SPIN_STEP_MAX: Nanos = Nanos(1_000);
 
-/// Counters of an engine since it was made.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct EngineStats {
-    /// Enter calls.
-    pub enters: u64,
-    /// Time spent polling for want of anything else to do.
-    pub spun: Nanos,
-    /// Times the kernel found no receive buffer.
-    pub buffers_exhausted: u64,
-}
-
 /// The engine of one thread.
 pub struct UringEngine {
     ring: Ring,
-    buffers: BufferRing,
+    /// Freed by `drop`, unless the kernel may still write to them.
+    buffers: ManuallyDrop<BufferRing>,
     slots: Vec<Slot>,
     tape: Arc<Tape>,
     addresses: Box<[(SocketAddr, SockAddr)]>,
@@ -90,8 +81,8 @@ pub struct UringEngine {
     active_at: Nanos,
     /// How late timed waits end, on average.
     oversleep: Nanos,
-    stats: EngineStats,
-    leak: bool,
+    /// Time spent polling for want of anything else to do.
+    spun: Nanos,
 }
 
 /// What a completion belongs to; in the upper half of its user data, above the slot.
@@ -129,7 +120,7 @@ impl UringEngine {
             .collect();
         Ok(Self {
             ring,
-            buffers,
+            buffers: ManuallyDrop::new(buffers),
             slots,
             tape: config.tape,
             addresses: config.addresses.into_iter().map(|address| (address, address.into())).collect(),
@@ -142,8 +133,7 @@ impl UringEngine {
             rearm: Vec::with_capacity(connections as usize),
             active_at: Nanos::ZERO,
             oversleep: Nanos::ZERO,
-            stats: EngineStats::default(),
-            leak: false,
+            spun: Nanos::ZERO,
         })
     }
 
@@ -155,9 +145,9 @@ impl UringEngine {
         self.arm_accept();
     }
 
-    /// Counters since the start.
-    pub fn stats(&self) -> EngineStats {
-        self.stats
+    /// CPU time spent polling for want of anything else to do, since the engine was made.
+    pub fn spun(&self) -> Nanos {
+        self.spun
     }
 
     /// The socket of an open slot.
@@ -230,7 +220,7 @@ impl UringEngine {
             std::hint::spin_loop();
             let next = self.clock.now();
             // A longer step means that somebody else had the CPU: no CPU time of ours was spun away in it.
-            self.stats.spun += (next - now).min(SPIN_STEP_MAX);
+            self.spun += (next - now).min(SPIN_STEP_MAX);
             now = next;
             is_ready = self.ring.has_deferred_work();
         }
@@ -249,7 +239,6 @@ impl UringEngine {
     }
 
     fn enter(&mut self, want: u32, timeout: Option<Nanos>) {
-        self.stats.enters += 1;
         self.ring.enter(want, timeout).expect("the kernel accepts what a set-up ring asks");
     }
 
@@ -308,11 +297,8 @@ impl UringEngine {
             _ if result > 0 && receiving => {}
             _ if result > 0 => self.rearm.push(id),
             _ => match -result {
-                libc::ENOBUFS => {
-                    self.stats.buffers_exhausted += 1;
-                    self.rearm.push(id);
-                }
-                libc::EINTR | libc::EAGAIN => self.rearm.push(id),
+                // No buffer was free; those of this turn are given back before the receive is armed again.
+                libc::ENOBUFS | libc::EINTR | libc::EAGAIN => self.rearm.push(id),
                 _ => on.event(id, Event::Ended(EndCause::Reset)),
             },
         }
@@ -472,20 +458,16 @@ impl Drop for UringEngine {
         while self.slots.iter().any(|slot| slot.outstanding > 0) {
             let now = self.clock.now();
             if now >= deadline || self.ring.enter(1, Some(Nanos(10_000_000))).is_err() {
-                self.leak = true;
-                break;
+                // INV-E2: better to leak than to let the kernel use freed memory; the buffers are left alone below.
+                std::mem::forget(self.tape.clone());
+                std::mem::forget(std::mem::take(&mut self.slots));
+                std::mem::forget(std::mem::take(&mut self.addresses));
+                return;
             }
             self.reap(&mut Deaf);
         }
-        if self.leak {
-            // INV-E2: better to leak than to let the kernel use freed memory.
-            std::mem::forget(self.tape.clone());
-            std::mem::forget(std::mem::take(&mut self.slots));
-            std::mem::forget(std::mem::take(&mut self.addresses));
-            if let Ok(empty) = BufferRing::new(1, 4096) {
-                std::mem::forget(std::mem::replace(&mut self.buffers, empty));
-            }
-        }
+        // SAFETY: INV-E2, every receive has completed; dropped once, and not used after this.
+        unsafe { ManuallyDrop::drop(&mut self.buffers) };
     }
 }
 

@@ -15,5 +15,5 @@ pub mod socket;
 pub mod system;
 
 pub use clock::Clock;
-pub use engine::{EngineConfig, EngineStats, UringEngine};
+pub use engine::{EngineConfig, UringEngine};
 pub use probe::{ProbeError, probe};
