@@ -3,7 +3,7 @@
 //! `eventId` is always 36 bytes and `occurredAt` always 24, so that both can be written anew in place before a send.
 //! Everything is appended straight to the bytes: no value is built first, nothing is formatted twice.
 
-use crate::rng::Rng;
+use payloads_fresh::Rng;
 
 /// What a type adds to `payload`, after the members all types have.
 type Fields = fn(&mut Vec<u8>, &mut Rng);
@@ -68,10 +68,10 @@ const FORM_FIELDS: [&str; 8] =
     ["email", "password", "firstName", "lastName", "phone", "address", "company", "message"];
 
 /// Appends one event as a JSON object, members in a fixed order.
-pub(crate) fn write_event(out: &mut Vec<u8>, rng: &mut Rng, occurred_at: &[u8; 24]) {
+pub(crate) fn write_event(out: &mut Vec<u8>, rng: &mut Rng, occurred_at: &[u8]) {
     let (name, fields) = rng.choice(&TYPES);
     out.extend_from_slice(br#"{"eventId":""#);
-    out.extend_from_slice(&uuid(rng));
+    out.extend_from_slice(&payloads_fresh::uuid([rng.bits(), rng.bits()]));
     out.extend_from_slice(br#"","userId":"user_"#);
     push_number(out, rng.below(1_000_000));
     out.extend_from_slice(br#"","sessionId":"session_"#);
@@ -165,22 +165,6 @@ fn push_id(out: &mut Vec<u8>, before: &[u8], number: u64) {
     out.extend_from_slice(before);
     push_number(out, number);
     out.push(b'"');
-}
-
-/// A version-4 UUID (RFC 9562, 5.4) in lower case.
-fn uuid(rng: &mut Rng) -> [u8; 36] {
-    const HEX: &[u8; 16] = b"0123456789abcdef";
-    let random = (u128::from(rng.bits()) << 64) | u128::from(rng.bits());
-    let bytes = ((random & !(0xf << 76 | 0x3 << 62)) | (0x4 << 76 | 0x2 << 62)).to_be_bytes();
-    let mut text = [b'-'; 36];
-    let mut at = 0;
-    for (index, byte) in bytes.into_iter().enumerate() {
-        at += usize::from(matches!(index, 4 | 6 | 8 | 10));
-        text[at] = HEX[usize::from(byte >> 4)];
-        text[at + 1] = HEX[usize::from(byte & 0xf)];
-        at += 2;
-    }
-    text
 }
 
 fn push_number(out: &mut Vec<u8>, mut number: u64) {

@@ -27,8 +27,6 @@ mod error;
 mod events;
 mod head;
 mod preset;
-mod rng;
-mod time;
 
 pub use body::{BYTES_MAX, Body};
 pub use error::Error;

@@ -1,9 +1,8 @@
 //! What there is to send without writing anything.
 
 use crate::events::write_event;
-use crate::rng::Rng;
-use crate::time::iso8601;
 use crate::{Error, Extent, Head, Serialized};
+use payloads_fresh::{Rng, TimeFormat};
 
 /// Requests as one well-known API takes them. Method and path are what [`Head::new`] wants unless the user says otherwise.
 #[derive(Debug)]
@@ -20,7 +19,7 @@ pub struct Preset {
     pub ok: &'static str,
     content_type: &'static str,
     /// Appends one event that occurred at this moment.
-    write_event: fn(&mut Vec<u8>, &mut Rng, &[u8; 24]),
+    write_event: fn(&mut Vec<u8>, &mut Rng, &[u8]),
 }
 
 static PRESETS: [Preset; 1] = [Preset {
@@ -51,7 +50,8 @@ impl Preset {
     /// events say they occurred, give the same bytes; give each shard a seed of its own, or their events are the same.
     pub fn serialize(&self, head: &Head, extent: Extent, seed: u64, now_unix_ms: u64) -> Serialized {
         let mut rng = Rng::new(seed);
-        let occurred_at = iso8601(now_unix_ms);
+        let mut occurred_at = Vec::new();
+        TimeFormat::Iso.append(&mut occurred_at, now_unix_ms * 1_000_000);
         let before_length = head.before_length(Some(self.content_type));
         let mut out = Serialized::new(self.name.to_owned());
         let mut body = Vec::with_capacity(1_024);

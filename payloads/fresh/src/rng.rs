@@ -3,15 +3,19 @@
 
 /// xoshiro256++ 1.0, seeded through SplitMix64 so that neighbouring seeds give unrelated streams
 /// (Blackman and Vigna, <https://prng.di.unimi.it>, both in the public domain).
-pub(crate) struct Rng([u64; 4]);
+#[derive(Clone, Debug)]
+pub struct Rng([u64; 4]);
 
 impl Rng {
-    pub(crate) fn new(seed: u64) -> Self {
+    /// The stream of that seed.
+    pub fn new(seed: u64) -> Self {
         let mut state = seed;
         Self([(); 4].map(|()| split_mix(&mut state)))
     }
 
-    pub(crate) fn bits(&mut self) -> u64 {
+    /// 64 random bits.
+    #[inline]
+    pub fn bits(&mut self) -> u64 {
         let s = &mut self.0;
         let result = s[0].wrapping_add(s[3]).rotate_left(23).wrapping_add(s[0]);
         let t = s[1] << 17;
@@ -26,11 +30,12 @@ impl Rng {
 
     /// A number in `0..end`. Multiply and shift (Lemire, arXiv:1805.10941) without its rejection step: the bias is below
     /// `end / 2^64`, and every draw then takes exactly one step of the stream.
-    pub(crate) fn below(&mut self, end: u64) -> u64 {
+    pub fn below(&mut self, end: u64) -> u64 {
         ((u128::from(self.bits()) * u128::from(end)) >> 64) as u64
     }
 
-    pub(crate) fn choice<T: Copy>(&mut self, of: &[T]) -> T {
+    /// One of these. Panics if there is none.
+    pub fn choice<T: Copy>(&mut self, of: &[T]) -> T {
         of[self.below(of.len() as u64) as usize]
     }
 }
