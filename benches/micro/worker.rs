@@ -1,17 +1,19 @@
 //! Whole turns of the worker, on an engine that costs next to nothing and answers at once: what is left is what the
 //! worker itself adds to the kernel's price of a request.
 
-use std::sync::Arc;
+use std::ops::Range;
 
 use benches::stopwatch::Stopwatch;
 use benches::tape;
-use blaster_core::load::engine::{ConnectionId, Engine, Event, OnEvent, Outgoing};
+use blaster_core::load::engine::{ConnectionId, Engine, Event, Lent, OnEvent, Outgoing};
 use blaster_core::load::schedule::Schedule;
+use blaster_core::load::tape::Reel;
 use blaster_core::load::worker::{Progress, StreamPlan, Worker, WorkerPlan};
 use blaster_core::plan::Arrivals;
 use blaster_core::plan::lanes::Lanes;
 use blaster_core::plan::statuses::Statuses;
 use blaster_core::time::Nanos;
+use payloads::fresh::Fields;
 
 use crate::schedule::constant;
 
@@ -36,16 +38,7 @@ pub fn measure(stopwatch: &Stopwatch) {
 }
 
 fn run(stopwatch: &Stopwatch, name: &str, depth: u32, schedule: Option<Schedule>) {
-    // All alike, so that the engine knows from a span's length how many requests it holds.
-    let requests = tape::get("127.0.0.1:3000", "/events").expect("a sound path");
-    let bytes_each = requests.request(0).len();
-    let serialized = payloads::Serialized {
-        bytes: requests.request(0).repeat(tape::EXTENT.requests),
-        requests: (1..=tape::EXTENT.requests)
-            .map(|nth| payloads::Piece { end: nth * bytes_each, class: 0, events: 1 })
-            .collect(),
-        classes: requests.classes,
-    };
+    let (tape, reel) = tape::tape(&tape::get("127.0.0.1:3000", "/events").expect("a sound path"));
     let plan = WorkerPlan {
         streams: vec![StreamPlan {
             schedule,
@@ -54,6 +47,8 @@ fn run(stopwatch: &Stopwatch, name: &str, depth: u32, schedule: Option<Schedule>
             first_request: 0,
             expect: Statuses::default(),
             answers_to_head: false,
+            count_key: None,
+            fields: Fields::new(0, 0, 1),
         }],
         depth,
         timeout: Nanos::from_secs(10),
@@ -62,7 +57,7 @@ fn run(stopwatch: &Stopwatch, name: &str, depth: u32, schedule: Option<Schedule>
         classes: 1,
         seed: 0,
     };
-    let mut worker = Worker::new(Echo::new(bytes_each, depth), Arc::new(tape::tape(&serialized)), plan);
+    let mut worker = Worker::new(Echo::new(reel, depth), tape, plan);
     while worker.turn() != Progress::Ready {}
     let begin = worker.now();
     worker.start(begin);
@@ -82,7 +77,7 @@ fn run(stopwatch: &Stopwatch, name: &str, depth: u32, schedule: Option<Schedule>
 /// ones do.
 struct Echo {
     now: Nanos,
-    request_bytes: usize,
+    reel: Reel,
     /// As many answers as one send can ask for.
     answers: Vec<u8>,
     waiting: Vec<(ConnectionId, Waiting)>,
@@ -95,10 +90,10 @@ enum Waiting {
 }
 
 impl Echo {
-    fn new(request_bytes: usize, depth: u32) -> Self {
+    fn new(reel: Reel, depth: u32) -> Self {
         Self {
             now: Nanos::ZERO,
-            request_bytes,
+            reel,
             answers: ANSWER.repeat(depth as usize),
             waiting: Vec::with_capacity(CONNECTIONS as usize),
             answered: 0,
@@ -116,11 +111,16 @@ impl Engine for Echo {
     }
 
     fn send(&mut self, id: ConnectionId, what: Outgoing) {
-        let bytes = match what {
-            Outgoing::Tape(span) => span.len(),
-            Outgoing::Staged(length) => length,
+        let requests = match what {
+            Outgoing::Tape(run) => run.len(),
+            Outgoing::Staged(_) => unreachable!("nothing is staged"),
         };
-        self.waiting.push((id, Waiting::Answers(bytes / self.request_bytes)));
+        self.waiting.push((id, Waiting::Answers(requests)));
+    }
+
+    fn lend(&mut self, _id: ConnectionId, run: Range<usize>) -> Lent<'_> {
+        let requests = run.len();
+        Lent { bytes: self.reel.bytes_mut(run.clone()), requests, what: Outgoing::Tape(run) }
     }
 
     fn stage(&mut self, _id: ConnectionId) -> &mut [u8] {

@@ -2,7 +2,9 @@
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use blaster_core::load::tape::{Mark, Tape};
+use std::sync::Arc;
+
+use blaster_core::load::tape::{Cut, Mark, Recording, Reel, Tape};
 use payloads::{Body, Error, Extent, Head, Serialized, preset};
 
 /// As many as `blaster` puts on its tape for a target (`blaster/src/payload.rs`).
@@ -21,10 +23,14 @@ pub fn get(host: &str, path: &str) -> Result<Serialized, Error> {
     Body::none().serialize(&Head::new("GET", host, path, &[])?, EXTENT)
 }
 
-/// The tape of one target that these requests make.
-pub fn tape(serialized: &Serialized) -> Tape {
-    let mut tape = Tape::new();
-    let mark = |piece: &payloads::Piece| (piece.end, Mark { class: piece.class, events: piece.events });
-    tape.push_section(&serialized.bytes, serialized.requests.iter().map(mark));
-    tape
+/// The tape of one target that these requests make, and the bytes to send from.
+pub fn tape(serialized: &Serialized) -> (Arc<Tape>, Reel) {
+    let mut recording = Recording::new();
+    let cut = |piece: &payloads::Piece| {
+        let mark = Mark { class: piece.class, events: piece.events };
+        Cut { end: piece.end, places_end: 0, mark }
+    };
+    recording.push_section(serialized.bytes.clone(), serialized.requests.iter().map(cut), []);
+    let (tape, mut reels) = recording.finish(1);
+    (tape, reels.pop().expect("a reel for the one shard"))
 }

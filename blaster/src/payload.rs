@@ -1,6 +1,6 @@
 //! What goes to a target, and how it comes onto the tape.
 
-use blaster_core::load::tape::{Mark, TAPE_BYTES_MAX, Tape};
+use blaster_core::load::tape::{Cut, Mark, Recording, TAPE_BYTES_MAX};
 use blaster_core::plan::statuses::Statuses;
 use blaster_core::plan::target::Target;
 use payloads::{Body, Extent, Head, Header, Preset};
@@ -109,10 +109,10 @@ impl Payload {
         Head::new(&self.method, &target.host_header(), &self.path, &self.headers)
     }
 
-    /// Appends a section to `tape`; its classes are numbered from `first_class`. Returns their names.
+    /// Appends a section to `recording`; its classes are numbered from `first_class`. Returns their names.
     pub fn write(
         &self,
-        tape: &mut Tape,
+        recording: &mut Recording,
         target: &Target,
         first_class: u16,
         seed: u64,
@@ -123,14 +123,14 @@ impl Payload {
             Source::Preset(preset) => preset.serialize(&head, REQUESTS, seed, now_unix_ms),
             Source::Own(body) => body.serialize(&head, REQUESTS)?,
         };
-        let requests = serialized
-            .requests
-            .iter()
-            .map(|piece| (piece.end, Mark { class: first_class + piece.class, events: piece.events }));
-        if tape.bytes().len() + serialized.bytes.len() > TAPE_BYTES_MAX {
+        let cuts = serialized.requests.iter().map(|piece| {
+            let mark = Mark { class: first_class + piece.class, events: piece.events };
+            Cut { end: piece.end, places_end: 0, mark }
+        });
+        if recording.len() + serialized.bytes.len() > TAPE_BYTES_MAX {
             return Err(WriteError::TapeFull);
         }
-        tape.push_section(&serialized.bytes, requests);
+        recording.push_section(serialized.bytes, cuts, []);
         Ok(serialized.classes)
     }
 }

@@ -1,15 +1,14 @@
 //! A run from its settings to its report: sink, addresses, tape, shards, the start, the end.
 
 use std::net::{IpAddr, SocketAddr};
-use std::sync::Arc;
 use std::sync::mpsc::RecvTimeoutError;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use blaster_core::load::engine::ConnectFailure;
 use blaster_core::load::schedule::Schedule;
-use blaster_core::load::tape::{TAPE_BYTES_MAX, Tape};
+use blaster_core::load::tape::{Recording, Reel, TAPE_BYTES_MAX};
 use blaster_core::load::worker::{INTERVAL, StreamPlan, WorkerPlan};
-use blaster_core::plan::lanes::share_out;
+use blaster_core::plan::lanes::{Lanes, share_out};
 use blaster_core::plan::target::Target;
 use blaster_core::plan::{Load, Plan};
 use blaster_core::report::Report;
@@ -19,6 +18,8 @@ use blaster_core::time::Nanos;
 use blaster_ring::{Clock, EngineConfig, socket, system};
 use blaster_sink::profile::{Behaviour, Profile};
 use blaster_sink::{Sink, SinkConfig, SinkError};
+
+use payloads::fresh::Fields;
 
 use crate::environment;
 use crate::limits::{self, LimitError};
@@ -133,10 +134,11 @@ pub fn run(settings: &mut Settings, observer: &mut impl Observer) -> Result<Repo
 
     let shared_core = target_is_local && cpus.allowed.iter().all(|cpu| shard_cpus.contains(cpu));
     let _ = system::pin_thread(&cpus.off_shards(&shard_cpus));
-    let (tape, classes) = build_tape(settings)?;
+    let (recording, classes) = record(settings)?;
+    let (_, reels) = recording.finish(shards);
     let facts = plan_facts(settings, shards);
     let spin = !shared_core && limits::cpu_quota().is_none() && no_cpu_twice(&shard_cpus);
-    let plans = shard_plans(settings, &shard_cpus, &addresses, &Arc::new(tape), classes.len(), clock, spin);
+    let plans = shard_plans(settings, &shard_cpus, &addresses, reels, classes.len(), clock, spin);
     let environment = Environment {
         kernel: system::kernel_release(),
         cpu: environment::cpu_name(),
@@ -408,13 +410,13 @@ fn start_sink(settings: &Settings, cpus: &[usize]) -> Result<Sink, SinkError> {
 }
 
 /// All requests of the run, and the names of their classes.
-fn build_tape(settings: &Settings) -> Result<(Tape, Vec<String>), RunError> {
+fn record(settings: &Settings) -> Result<(Recording, Vec<String>), RunError> {
     let now_unix_ms = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_millis() as u64);
-    let (mut tape, mut classes) = (Tape::new(), Vec::new());
+    let (mut recording, mut classes) = (Recording::new(), Vec::new());
     let several = settings.plan.targets.len() > 1;
     for (index, (target, payload)) in settings.plan.targets.iter().zip(&settings.payloads).enumerate() {
         let seed = settings.plan.seed.wrapping_add(index as u64);
-        let names = match payload.write(&mut tape, target, classes.len() as u16, seed, now_unix_ms) {
+        let names = match payload.write(&mut recording, target, classes.len() as u16, seed, now_unix_ms) {
             Ok(names) => names,
             Err(WriteError::Payload(error)) => return Err(UsageError::Payload(error).into()),
             Err(WriteError::TapeFull) => {
@@ -424,7 +426,7 @@ fn build_tape(settings: &Settings) -> Result<(Tape, Vec<String>), RunError> {
         let place = |name: String| if several { format!("{} {name}", target.host_header()) } else { name };
         classes.extend(names.into_iter().map(place));
     }
-    Ok((tape, classes))
+    Ok((recording, classes))
 }
 
 #[allow(clippy::too_many_arguments)]
@@ -432,7 +434,7 @@ fn shard_plans(
     settings: &Settings,
     shard_cpus: &[usize],
     addresses: &[Vec<SocketAddr>],
-    tape: &Arc<Tape>,
+    reels: Vec<Reel>,
     classes: usize,
     clock: Clock,
     spin: bool,
@@ -444,8 +446,10 @@ fn shard_plans(
     parts
         .iter()
         .zip(shard_cpus)
+        .zip(reels)
         .enumerate()
-        .map(|(shard, (part, &cpu))| {
+        .map(|(shard, ((part, &cpu), reel))| {
+            let tape = reel.tape().clone();
             let connections = connections_by_target(part.connections, &weights);
             let mut first_address = 0;
             let streams = part
@@ -469,6 +473,8 @@ fn shard_plans(
                         first_request: tape.section(index).requests.len() * shard / shards,
                         expect: settings.expect[index].clone(),
                         answers_to_head: settings.payloads[index].answers_to_head(),
+                        count_key: None,
+                        fields: fields(&lanes, part.seed),
                     }
                 })
                 .collect();
@@ -478,9 +484,9 @@ fn shard_plans(
                     clock,
                     connections: connections.iter().sum(),
                     depth: part.depth,
-                    tape: tape.clone(),
+                    staging_bytes: tape.fresh_request_bytes_max(),
+                    reel,
                     addresses: all_addresses.clone(),
-                    staging_bytes: 0,
                     spin,
                 },
                 worker: WorkerPlan {
@@ -495,6 +501,12 @@ fn shard_plans(
             }
         })
         .collect()
+}
+
+/// What writes the fresh fields of these lanes: no other part of the run, on this machine or another, draws the same ids or numbers.
+fn fields(lanes: &Lanes, seed: u64) -> Fields {
+    let (first, step) = lanes.progression();
+    Fields::new(seed ^ lanes.fingerprint(), first, step)
 }
 
 fn no_cpu_twice(cpus: &[usize]) -> bool {

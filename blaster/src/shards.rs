@@ -8,7 +8,7 @@ use std::collections::VecDeque;
 use std::rc::Rc;
 use std::sync::mpsc::{Receiver, Sender, SyncSender, TryRecvError, channel, sync_channel};
 
-use blaster_core::load::engine::ConnectFailure;
+use blaster_core::load::engine::{ConnectFailure, Engine};
 use blaster_core::load::recorder::Recorder;
 use blaster_core::load::worker::{Progress, Worker, WorkerPlan};
 use blaster_core::time::Nanos;
@@ -170,7 +170,7 @@ impl Drop for Outbox {
 async fn host(plan: ShardPlan, inbox: Receiver<Command>, outbox: Outbox) {
     system::sharpen_timers();
     let cpu = plan.cpu;
-    let tape = plan.engine.tape.clone();
+    let tape = plan.engine.reel.tape().clone();
     let worker = match UringEngine::new(plan.engine) {
         Ok(engine) => Worker::new(engine, tape, plan.worker),
         Err(error) => return outbox.send(Message::Failed(error)),
@@ -220,6 +220,8 @@ async fn hot_loop(
             outbox.send(Message::Opening { all_tried, streams: worker.streams() });
         }
         glommio::executor().yield_now().await;
+        let now = worker.engine().now();
+        worker.set_wall_clock(now, system::unix_time_ns());
         while let Some(command) = heard.borrow_mut().pop_front() {
             match command {
                 Command::Start(at) => {

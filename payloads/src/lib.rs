@@ -28,6 +28,8 @@ mod events;
 mod head;
 mod preset;
 
+pub use payloads_fresh as fresh;
+
 pub use body::{BYTES_MAX, Body};
 pub use error::Error;
 pub use head::{Head, Header};

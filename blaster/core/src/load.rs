@@ -4,6 +4,7 @@
 //! "What to send next" ([`schedule`], [`tape`]) knows nothing of "how a connection sends and reads"
 //! ([`connection`], [`http1`]); only [`worker`] knows both.
 
+pub mod acknowledged;
 pub mod connection;
 pub mod engine;
 pub mod http1;

@@ -151,8 +151,11 @@ pub struct Errors {
 pub struct Events {
     /// In requests sent.
     pub sent: u64,
-    /// In requests answered with an expected status.
+    /// In requests answered with an expected status: as many as the answer says, or else all.
     pub acknowledged: u64,
+    /// Those of them that no count in an answer says, but its status alone.
+    #[serde(default)]
+    pub acknowledged_by_status: u64,
 }
 
 /// Per second of the measured time.
@@ -538,7 +541,11 @@ impl ConnectFailures {
 
 impl Events {
     fn of(record: &ClassRecord) -> Self {
-        Self { sent: record.events_sent, acknowledged: record.events_acknowledged }
+        Self {
+            sent: record.events_sent,
+            acknowledged: record.events_acknowledged,
+            acknowledged_by_status: record.events_by_status,
+        }
     }
 }
 

@@ -2,7 +2,8 @@
 //!
 //! Time jumps from one happening to the next, so minutes pass in milliseconds, and a seed repeats every cut,
 //! delay and failure. The engine holds the worker to the rules of the trait: it panics when a slot is used out
-//! of turn, or when what is sent are not whole requests in the order of the tape.
+//! of turn, when what is sent are not whole requests in the order of the tape, when their numbers are not new ones, or when bytes
+//! are written to that a send still covers.
 //!
 //! ```text
 //! Worker ── send ──► pieces, delayed ──► Peer (RequestReader) ─► Behaviour ─┐
@@ -22,19 +23,20 @@ mod tests_random;
 
 use std::cmp::{Ordering, Reverse};
 use std::collections::{BinaryHeap, VecDeque};
-use std::sync::Arc;
+use std::ops::Range;
 
+use payloads_fresh::{Kind, SEQ_BYTES};
 pub use random::{Random, Span};
 pub use server::{Answer, Behaviour, CloseAfter, Whim};
 use server::{Peer, Server, Write};
 
-use crate::load::engine::{ConnectFailure, ConnectionId, EndCause, Engine, Event, OnEvent, Outgoing};
-use crate::load::tape::Tape;
+use crate::load::engine::{ConnectFailure, ConnectionId, EndCause, Engine, Event, Lent, OnEvent, Outgoing};
+use crate::load::tape::Reel;
 use crate::time::Nanos;
 
 /// A network of model servers in virtual time.
 pub struct SimEngine {
-    tape: Arc<Tape>,
+    reel: Reel,
     clock: Nanos,
     random: Random,
     costs: Costs,
@@ -47,6 +49,8 @@ pub struct SimEngine {
     numbers: u64,
     /// The request that must be sent next, a section of the tape.
     expected: Vec<usize>,
+    /// The number last sent, a section of the tape.
+    numbered: Vec<u64>,
     counts: Counts,
     /// Lent while a server writes.
     writes: Vec<(Nanos, Write)>,
@@ -78,6 +82,8 @@ pub struct Counts {
     pub bytes_sent: u64,
     /// Requests in these.
     pub requests_sent: u64,
+    /// Sends of a copy, because another send still covered the requests on the tape.
+    pub copies: u64,
     /// Bytes handed over.
     pub bytes_received: u64,
     /// Slots closed by the worker.
@@ -90,11 +96,12 @@ pub struct Counts {
 
 impl SimEngine {
     /// `slots` connections at most, to servers whose addresses are the indices of `behaviours`.
-    pub fn new(tape: Arc<Tape>, slots: u32, behaviours: Vec<Behaviour>, costs: Costs, seed: u64) -> Self {
+    pub fn new(reel: Reel, slots: u32, behaviours: Vec<Behaviour>, costs: Costs, seed: u64) -> Self {
         let sections = behaviours.iter().map(|behaviour| behaviour.section + 1).max().unwrap_or(0);
         Self {
             expected: vec![usize::MAX; sections],
-            tape,
+            numbered: vec![0; sections],
+            reel,
             // No run begins at the epoch: what confuses an instant with a span shows.
             clock: Nanos::from_millis(3),
             random: Random::new(seed),
@@ -152,25 +159,60 @@ impl SimEngine {
         }
     }
 
-    /// Which requests of the tape `span` holds: asserts that they are whole, and the next in their section.
-    fn count_requests(&mut self, section: usize, span: &std::ops::Range<usize>) {
-        let requests = self.tape.section(section).requests.clone();
+    /// Asserts that these requests are the next in their section.
+    fn count_requests(&mut self, section: usize, run: Range<usize>) {
+        let requests = self.reel.tape().section(section).requests.clone();
+        assert!(!run.is_empty(), "a send must carry a request");
         let expected = &mut self.expected[section];
         if *expected == usize::MAX {
             // The first send says where the worker begins.
-            *expected = requests.clone().find(|&i| self.tape.span(i..i + 1).start == span.start).unwrap_or(0);
+            *expected = run.start;
         }
-        let mut at = span.start;
-        assert!(!span.is_empty(), "a send must carry a request");
-        while at < span.end {
-            assert!(requests.contains(expected), "requests must be those of the target's section");
-            let request = self.tape.span(*expected..*expected + 1);
-            assert_eq!(request.start, at, "requests must be sent in the order of the tape");
-            at = request.end;
-            *expected = if *expected + 1 == requests.end { requests.start } else { *expected + 1 };
+        for request in run {
+            assert!(requests.contains(&request), "requests must be those of the target's section");
+            assert_eq!(request, *expected, "requests must be sent in the order of the tape");
+            *expected = if request + 1 == requests.end { requests.start } else { request + 1 };
             self.counts.requests_sent += 1;
         }
-        assert_eq!(at, span.end, "requests must be sent whole");
+    }
+
+    /// Asserts that every number in these bytes of a run is new, and repeated where it is to be.
+    fn check_fresh(&mut self, section: usize, run: Range<usize>, bytes: &[u8]) {
+        let tape = self.reel.tape();
+        if !tape.section(section).is_fresh {
+            return;
+        }
+        let base = tape.span(run.clone()).start;
+        for place in tape.places(run) {
+            let at = place.at as usize - base;
+            let text = str::from_utf8(&bytes[at..at + SEQ_BYTES]).expect("numbers are text");
+            let number: u64 = text.parse().expect("a fresh field is written before it is sent");
+            let last = &mut self.numbered[section];
+            match place.kind {
+                Kind::Seq => assert!(number > *last, "a number is sent twice"),
+                _ => assert_eq!(number, *last, "what is repeated is the number before it"),
+            }
+            *last = number;
+        }
+    }
+
+    /// A send is over, by its completion or because its connection is closed: what it covered must be as it was.
+    fn finish_send(&mut self, id: ConnectionId) {
+        let Some(sending) = self.slots[id as usize].sending.take() else { return };
+        match sending.what {
+            Outgoing::Tape(run) => {
+                assert_eq!(
+                    self.reel.bytes(run.clone()),
+                    sending.bytes,
+                    "bytes are written to while they are sent"
+                );
+                self.reel.uncover(run);
+            }
+            Outgoing::Staged(length) => {
+                let staged = &self.slots[id as usize].staged[..length];
+                assert_eq!(staged, sending.bytes, "bytes are written to while they are sent");
+            }
+        }
     }
 
     /// Runs the servers, and collects what has happened to the client, up to the clock.
@@ -250,7 +292,7 @@ impl SimEngine {
                 on.event(id, Event::ConnectFailed(failure));
             }
             What::Sent => {
-                slot.sending = false;
+                self.finish_send(id);
                 on.event(id, Event::Sent);
             }
             What::Received(mut bytes) => {
@@ -264,6 +306,7 @@ impl SimEngine {
             }
             What::Released => {
                 slot.state = State::Vacant;
+                self.finish_send(id);
                 on.event(id, Event::Released);
             }
             What::Arrived(_) | What::Whim(_) => unreachable!("servers were served before"),
@@ -303,16 +346,23 @@ impl Engine for SimEngine {
         self.clock += self.costs.send;
         let slot = &mut self.slots[id as usize];
         assert_eq!(slot.state, State::Open, "slot {id} is sent on while it is not open");
-        assert!(!slot.sending, "slot {id} is sent on while a send is under way");
-        slot.sending = true;
+        assert!(slot.sending.is_none(), "slot {id} is sent on while a send is under way");
         let section = self.servers[slot.address].behaviour.section;
-        let bytes = match &what {
-            Outgoing::Tape(span) => {
-                self.count_requests(section, span);
-                self.tape.bytes()[span.clone()].to_vec()
+        let (run, bytes) = match &what {
+            Outgoing::Tape(run) => (run.clone(), self.reel.bytes(run.clone()).to_vec()),
+            Outgoing::Staged(length) => {
+                let run = slot.copied.clone();
+                assert_eq!(self.reel.tape().span(run.clone()).len(), *length, "requests must be sent whole");
+                (run, slot.staged[..*length].to_vec())
             }
-            Outgoing::Staged(length) => slot.staged[..*length].to_vec(),
         };
+        self.count_requests(section, run.clone());
+        self.check_fresh(section, run.clone(), &bytes);
+        if let Outgoing::Tape(run) = &what {
+            self.reel.cover(run.clone());
+        }
+        self.counts.copies += u64::from(matches!(what, Outgoing::Staged(_)));
+        self.slots[id as usize].sending = Some(Sending { what, bytes: bytes.clone() });
         self.counts.sends += 1;
         self.counts.bytes_sent += bytes.len() as u64;
         let behaviour = &self.servers[self.slots[id as usize].address].behaviour;
@@ -328,9 +378,23 @@ impl Engine for SimEngine {
         self.schedule(at, id, What::Sent);
     }
 
+    fn lend(&mut self, id: ConnectionId, run: Range<usize>) -> Lent<'_> {
+        let requests = run.len();
+        if self.reel.is_free(run.clone()) {
+            return Lent { bytes: self.reel.bytes_mut(run.clone()), requests, what: Outgoing::Tape(run) };
+        }
+        let room_bytes = self.reel.tape().fresh_request_bytes_max();
+        let slot = &mut self.slots[id as usize];
+        assert!(slot.sending.is_none(), "slot {id} is written to while a send is under way");
+        slot.staged.resize(room_bytes, 0);
+        let (requests, length) = self.reel.copy(run.clone(), &mut slot.staged);
+        slot.copied = run.start..run.start + requests;
+        Lent { bytes: &mut slot.staged[..length], requests, what: Outgoing::Staged(length) }
+    }
+
     fn stage(&mut self, id: ConnectionId) -> &mut [u8] {
         let slot = &mut self.slots[id as usize];
-        assert!(!slot.sending, "slot {id} is written to while a send is under way");
+        assert!(slot.sending.is_none(), "slot {id} is written to while a send is under way");
         slot.staged.resize(STAGED_BYTES, 0);
         &mut slot.staged
     }
@@ -380,12 +444,21 @@ struct Slot {
     address: usize,
     /// Grows with every connect and close; what belongs to an earlier life does not happen any more.
     life: u64,
-    sending: bool,
+    sending: Option<Sending>,
     peer: Peer,
     /// When the last piece arrives at the server, and at the client: pieces do not overtake each other.
     arrival_there: Nanos,
     arrival_here: Nanos,
     staged: Vec<u8>,
+    /// Of which requests there is a copy in `staged`.
+    copied: Range<usize>,
+}
+
+/// A send under way, with the bytes that the client handed over.
+#[derive(Debug)]
+struct Sending {
+    what: Outgoing,
+    bytes: Vec<u8>,
 }
 
 impl Default for Slot {
@@ -394,11 +467,12 @@ impl Default for Slot {
             state: State::Vacant,
             address: 0,
             life: 0,
-            sending: false,
+            sending: None,
             peer: Peer::new(),
             arrival_there: Nanos::ZERO,
             arrival_here: Nanos::ZERO,
             staged: Vec::new(),
+            copied: 0..0,
         }
     }
 }

@@ -3,8 +3,9 @@
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
+use std::ops::Range;
 
-use blaster_core::load::engine::{ConnectionId, Engine, Event, OnEvent, Outgoing};
+use blaster_core::load::engine::{ConnectionId, Engine, Event, Lent, OnEvent, Outgoing};
 use blaster_core::load::worker::{Progress, Worker};
 use blaster_core::sim::scenario::Scenario;
 use blaster_core::sim::{Answer, Behaviour, CloseAfter, SimEngine, Span};
@@ -84,6 +85,11 @@ impl Engine for Uncounted {
     fn send(&mut self, id: ConnectionId, what: Outgoing) {
         let _off = Switched::to(false);
         self.0.send(id, what);
+    }
+
+    fn lend(&mut self, id: ConnectionId, run: Range<usize>) -> Lent<'_> {
+        let _off = Switched::to(false);
+        self.0.lend(id, run)
     }
 
     fn stage(&mut self, id: ConnectionId) -> &mut [u8] {

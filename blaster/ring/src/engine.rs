@@ -3,10 +3,10 @@
 //! Each connection has one multishot receive armed for its whole life and at most one send in flight. Completions are
 //! all collected by the enter call, then acted on one by one; received bytes are lent out of the buffer the kernel filled.
 //!
-//! - **INV-E1** Bytes of a send (tape, or a slot's staging room) are neither moved, changed nor freed before the send's own
-//!   completion: the tape is immutable behind an `Arc` the engine holds, and `stage` refuses while `sending` is set.
-//!   An early answer, a full socket or a cancelled connection do not clear `sending`; only its completion does.
-//! - **INV-E2** The ring's memory (buffers, tape, staging, addresses) is freed only when every operation has completed:
+//! - **INV-E1** Bytes of a send (reel, or a slot's part of the staging room) are neither moved, changed nor freed before the
+//!   send's own completion: the reel lends no bytes of a request that is covered, which it is from the send on until its
+//!   completion, and `stage` refuses while `sending` is set. An early answer, a full socket or a cancelled connection change neither.
+//! - **INV-E2** The ring's memory (buffers, reel, staging, addresses) is freed only when every operation has completed:
 //!   (accepts touch none) `drop` cancels and waits, and leaks all of it if the kernel should not comply.
 //! - **INV-E4** A descriptor that accept hands over is owned by nobody else; the listener's own outlives the accept armed on it.
 //! - **INV-E3** Addresses are boxed once at construction and never change: a connect reads them at any time.
@@ -14,11 +14,13 @@
 use std::io;
 use std::mem::ManuallyDrop;
 use std::net::SocketAddr;
+use std::ops::Range;
 use std::os::fd::{AsRawFd, FromRawFd};
-use std::sync::Arc;
 
-use blaster_core::load::engine::{ConnectFailure, ConnectionId, EndCause, Engine, Event, OnEvent, Outgoing};
-use blaster_core::load::tape::Tape;
+use blaster_core::load::engine::{
+    ConnectFailure, ConnectionId, EndCause, Engine, Event, Lent, OnEvent, Outgoing,
+};
+use blaster_core::load::tape::Reel;
 use blaster_core::time::Nanos;
 use io_uring::cqueue::{self, buffer_select, more};
 use io_uring::types::{Fd, Fixed};
@@ -39,11 +41,11 @@ pub struct EngineConfig {
     pub connections: u32,
     /// Most requests in flight on one: sizes the receive buffers so that a batch of answers fits one.
     pub depth: u32,
-    /// What [`Outgoing::Tape`] points into.
-    pub tape: Arc<Tape>,
+    /// What [`Outgoing::Tape`] is sent from.
+    pub reel: Reel,
     /// Where [`Engine::connect`] connects to, by index.
     pub addresses: Vec<SocketAddr>,
-    /// Bytes of [`Engine::stage`] room for each connection.
+    /// Bytes of [`Engine::stage`] room for each connection: at least those of the longest request with fresh fields.
     pub staging_bytes: usize,
     /// Poll instead of sleeping for waits up to [`SPIN`]: only for a thread that owns its CPU.
     pub spin: bool,
@@ -61,11 +63,9 @@ const SPIN_STEP_MAX: Nanos = Nanos(1_000);
 /// The engine of one thread.
 pub struct UringEngine {
     ring: Ring,
-    /// Freed by `drop`, unless the kernel may still write to them.
-    buffers: ManuallyDrop<BufferRing>,
+    /// Freed by `drop`, unless the kernel may still use it.
+    memory: ManuallyDrop<Memory>,
     slots: Vec<Slot>,
-    tape: Arc<Tape>,
-    addresses: Box<[(SocketAddr, SockAddr)]>,
     clock: Clock,
     spin: bool,
     listener: Option<Socket>,
@@ -83,6 +83,17 @@ pub struct UringEngine {
     oversleep: Nanos,
     /// Time spent polling for want of anything else to do.
     spun: Nanos,
+}
+
+/// What the kernel reads and writes between calls.
+struct Memory {
+    buffers: BufferRing,
+    reel: Reel,
+    /// Where bytes that lie on no tape are written: a part of `staging_bytes` for each slot. Pages that are never written to
+    /// cost nothing.
+    staging: Vec<u8>,
+    staging_bytes: usize,
+    addresses: Box<[(SocketAddr, SockAddr)]>,
 }
 
 /// What a completion belongs to; in the upper half of its user data, above the slot.
@@ -115,15 +126,22 @@ impl UringEngine {
                 0,
             )?
         };
-        let slots = (0..connections)
-            .map(|_| Slot { staging: vec![0; config.staging_bytes].into(), ..Slot::default() })
-            .collect();
+        let staging_bytes = config.staging_bytes;
+        assert!(
+            config.reel.tape().fresh_request_bytes_max() <= staging_bytes,
+            "a request that a stalled send covers goes out from the staging room"
+        );
+        let memory = Memory {
+            buffers,
+            reel: config.reel,
+            staging: vec![0; staging_bytes * connections as usize],
+            staging_bytes,
+            addresses: config.addresses.into_iter().map(|address| (address, address.into())).collect(),
+        };
         Ok(Self {
             ring,
-            buffers: ManuallyDrop::new(buffers),
-            slots,
-            tape: config.tape,
-            addresses: config.addresses.into_iter().map(|address| (address, address.into())).collect(),
+            memory: ManuallyDrop::new(memory),
+            slots: (0..connections).map(|_| Slot::default()).collect(),
             clock: config.clock,
             spin: config.spin,
             listener: None,
@@ -283,10 +301,11 @@ impl UringEngine {
         let slot = &self.slots[id as usize];
         let (closing, receiving) = (slot.closing, slot.receiving);
         if let Some(buffer) = buffer_select(flags) {
+            let buffers = &mut self.memory.buffers;
             if result > 0 && !closing {
-                on.event(id, Event::Received(self.buffers.bytes(buffer, result as usize)));
+                on.event(id, Event::Received(buffers.bytes(buffer, result as usize)));
             }
-            self.buffers.give_back(buffer);
+            buffers.give_back(buffer);
         }
         if closing {
             return;
@@ -308,15 +327,16 @@ impl UringEngine {
     fn sent(&mut self, id: ConnectionId, result: i32, on: &mut impl OnEvent) {
         let slot = &mut self.slots[id as usize];
         let pending = slot.sending.take().expect("a send completes once");
+        let is_short = result >= 0 && (result as u32) < pending.len;
+        if is_short && !slot.closing {
+            self.submit_send(id, pending.rest(result as u32));
+            return;
+        }
+        self.memory.reel.uncover(pending.requests());
         if slot.closing {
             return;
         }
         match result {
-            taken if taken >= 0 && (taken as u32) < pending.len => {
-                // SAFETY: INV-E1, the rest lies within the same bytes.
-                let start = unsafe { pending.start.add(taken as usize) };
-                self.submit_send(id, Pending { start, len: pending.len - taken as u32 });
-            }
             taken if taken >= 0 => on.event(id, Event::Sent),
             // The receive side tells how the connection ended; it may still hold answers. After a half-close nobody else would.
             _ if slot.receiving => slot.send_failed = true,
@@ -358,7 +378,7 @@ impl UringEngine {
         while let Some(entry) = self.ring.next_completion() {
             self.complete(&entry, on);
         }
-        self.buffers.publish();
+        self.memory.buffers.publish();
         while let Some(id) = self.rearm.pop() {
             if !self.slots[id as usize].closing {
                 self.arm_receive(id);
@@ -374,7 +394,7 @@ impl Engine for UringEngine {
     }
 
     fn connect(&mut self, id: ConnectionId, address: usize) {
-        let (address, raw) = &self.addresses[address];
+        let (address, raw) = &self.memory.addresses[address];
         let (raw, len) = (raw.as_ptr(), raw.len());
         match socket::outgoing(address).and_then(|socket| self.adopt(id, socket)) {
             Ok(()) => {
@@ -388,20 +408,26 @@ impl Engine for UringEngine {
 
     #[inline]
     fn send(&mut self, id: ConnectionId, what: Outgoing) {
-        let slot = &self.slots[id as usize];
-        assert!(slot.sending.is_none(), "one send a connection at a time");
-        let bytes = match what {
-            Outgoing::Tape(range) => &self.tape.bytes()[range],
-            Outgoing::Staged(len) => &slot.staging[..len],
+        assert!(self.slots[id as usize].sending.is_none(), "one send a connection at a time");
+        let pending = match what {
+            Outgoing::Tape(run) => {
+                self.memory.reel.cover(run.clone());
+                Pending::new(self.memory.reel.bytes(run.clone()), run)
+            }
+            Outgoing::Staged(len) => Pending::new(&self.memory.staged(id)[..len], 0..0),
         };
-        let pending = Pending { start: bytes.as_ptr(), len: bytes.len() as u32 };
         self.submit_send(id, pending);
     }
 
+    #[inline]
+    fn lend(&mut self, id: ConnectionId, run: Range<usize>) -> Lent<'_> {
+        assert!(self.slots[id as usize].sending.is_none(), "the kernel may still read what was staged");
+        self.memory.lend(id, run)
+    }
+
     fn stage(&mut self, id: ConnectionId) -> &mut [u8] {
-        let slot = &mut self.slots[id as usize];
-        assert!(slot.sending.is_none(), "the kernel may still read what was staged");
-        &mut slot.staging
+        assert!(self.slots[id as usize].sending.is_none(), "the kernel may still read what was staged");
+        self.memory.staged(id)
     }
 
     fn close(&mut self, id: ConnectionId) {
@@ -458,16 +484,39 @@ impl Drop for UringEngine {
         while self.slots.iter().any(|slot| slot.outstanding > 0) {
             let now = self.clock.now();
             if now >= deadline || self.ring.enter(1, Some(Nanos(10_000_000))).is_err() {
-                // INV-E2: better to leak than to let the kernel use freed memory; the buffers are left alone below.
-                std::mem::forget(self.tape.clone());
-                std::mem::forget(std::mem::take(&mut self.slots));
-                std::mem::forget(std::mem::take(&mut self.addresses));
+                // INV-E2: better to leak than to let the kernel use freed memory.
                 return;
             }
             self.reap(&mut Deaf);
         }
-        // SAFETY: INV-E2, every receive has completed; dropped once, and not used after this.
-        unsafe { ManuallyDrop::drop(&mut self.buffers) };
+        // SAFETY: INV-E2, every operation has completed; dropped once, and not used after this.
+        unsafe { ManuallyDrop::drop(&mut self.memory) };
+    }
+}
+
+impl Memory {
+    fn staged(&mut self, id: ConnectionId) -> &mut [u8] {
+        let start = id as usize * self.staging_bytes;
+        &mut self.staging[start..start + self.staging_bytes]
+    }
+
+    #[inline]
+    fn lend(&mut self, id: ConnectionId, run: Range<usize>) -> Lent<'_> {
+        let requests = run.len();
+        if !self.reel.is_free(run.clone()) {
+            return self.lend_copy(id, run);
+        }
+        Lent { bytes: self.reel.bytes_mut(run.clone()), requests, what: Outgoing::Tape(run) }
+    }
+
+    #[cold]
+    fn lend_copy(&mut self, id: ConnectionId, run: Range<usize>) -> Lent<'_> {
+        let start = id as usize * self.staging_bytes;
+        let room = &mut self.staging[start..start + self.staging_bytes];
+        // A stalled connection still sends what is on the tape there.
+        let (requests, len) = self.reel.copy(run, room);
+        assert!(requests > 0, "the staging room holds the longest request");
+        Lent { bytes: &mut room[..len], requests, what: Outgoing::Staged(len) }
     }
 }
 

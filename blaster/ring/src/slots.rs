@@ -1,5 +1,7 @@
 //! What the kernel holds for each connection.
 
+use std::ops::Range;
+
 use socket2::Socket;
 
 /// A connection as the engine sees it: its socket, and which operations are with the kernel.
@@ -18,8 +20,6 @@ pub(crate) struct Slot {
     pub(crate) sending: Option<Pending>,
     /// A send failed: an end of stream that follows was a reset, whose error the send took away.
     pub(crate) send_failed: bool,
-    /// Where bytes that lie on no tape are written.
-    pub(crate) staging: Box<[u8]>,
 }
 
 /// Bytes the kernel has not taken yet.
@@ -27,10 +27,38 @@ pub(crate) struct Slot {
 pub(crate) struct Pending {
     pub(crate) start: *const u8,
     pub(crate) len: u32,
+    first_request: u32,
+    requests: u32,
+}
+
+impl Pending {
+    /// The bytes of these requests of the tape; of none if they lie elsewhere.
+    #[inline]
+    pub(crate) fn new(bytes: &[u8], run: Range<usize>) -> Self {
+        Self {
+            start: bytes.as_ptr(),
+            len: bytes.len() as u32,
+            first_request: run.start as u32,
+            requests: run.len() as u32,
+        }
+    }
+
+    /// What is left of the same bytes when the kernel has taken some of them.
+    pub(crate) fn rest(self, taken: u32) -> Self {
+        debug_assert!(taken < self.len);
+        Self { start: self.start.wrapping_add(taken as usize), len: self.len - taken, ..self }
+    }
+
+    /// The run of the tape that the send covers.
+    #[inline]
+    pub(crate) fn requests(&self) -> Range<usize> {
+        let first = self.first_request as usize;
+        first..first + self.requests as usize
+    }
 }
 
 impl Slot {
-    /// Ready for another connection; the staging room stays.
+    /// Ready for another connection.
     pub(crate) fn clear(&mut self) {
         debug_assert_eq!(self.outstanding, 0);
         self.socket = None;

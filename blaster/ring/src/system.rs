@@ -44,6 +44,11 @@ pub fn thread_cpu_time() -> Nanos {
     clock(libc::CLOCK_THREAD_CPUTIME_ID)
 }
 
+/// The wall clock: nanoseconds since 1970-01-01T00:00:00Z.
+pub fn unix_time_ns() -> u64 {
+    clock(libc::CLOCK_REALTIME).0
+}
+
 fn clock(id: libc::clockid_t) -> Nanos {
     let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
     // SAFETY: INV-S1.

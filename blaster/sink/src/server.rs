@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use blaster_core::load::engine::{ConnectionId, EndCause, Engine, Event, OnEvent, Outgoing};
 use blaster_core::load::http1::{OnRequest, Request, RequestReader, RequestTemplate};
-use blaster_core::load::tape::{Mark, Tape};
+use blaster_core::load::tape::{Cut, Mark, Recording};
 use blaster_core::time::Nanos;
 use blaster_ring::{Clock, EngineConfig, UringEngine};
 use socket2::Socket;
@@ -41,7 +41,6 @@ struct Shop {
     behaviour: Behaviour,
     peers: Vec<Peer>,
     template: RequestTemplate,
-    usual_len: usize,
     totals: Totals,
     all_counters: Vec<Arc<Counters>>,
     index: usize,
@@ -77,14 +76,16 @@ impl Server {
     ) -> io::Result<Self> {
         let behaviour = config.behaviour.clone();
         let usual = usual_answer(&behaviour, false);
-        let mut tape = Tape::new();
-        let ends = (1..=REPEATS).map(|count| (count * usual.len(), Mark { class: 0, events: 0 }));
-        tape.push_section(&usual.repeat(REPEATS), ends);
+        let mut recording = Recording::new();
+        let mark = Mark { class: 0, events: 0 };
+        let cuts = (1..=REPEATS).map(|count| Cut { end: count * usual.len(), places_end: 0, mark });
+        recording.push_section(usual.repeat(REPEATS), cuts, []);
+        let (_, mut reels) = recording.finish(1);
         let mut engine = UringEngine::new(EngineConfig {
             clock,
             connections: config.connections_per_thread,
             depth: 64,
-            tape: Arc::new(tape),
+            reel: reels.pop().expect("a reel for the one engine"),
             addresses: Vec::new(),
             staging_bytes: STAGING_BYTES,
             spin: false,
@@ -96,7 +97,6 @@ impl Server {
             behaviour,
             peers,
             template: RequestTemplate::default(),
-            usual_len: usual.len(),
             totals: Totals::default(),
             all_counters,
             index,
@@ -123,7 +123,7 @@ impl Server {
                 let count = peer.usual.min(REPEATS);
                 peer.usual -= count;
                 peer.sending = true;
-                self.engine.send(id, Outgoing::Tape(0..count * self.shop.usual_len));
+                self.engine.send(id, Outgoing::Tape(0..count));
             } else if !peer.staged.is_empty() {
                 let len = peer.staged.len().min(STAGING_BYTES);
                 self.engine.stage(id)[..len].copy_from_slice(&peer.staged[..len]);

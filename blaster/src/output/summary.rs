@@ -208,11 +208,12 @@ impl Page<'_> {
     fn events(&self) -> Option<Count> {
         let Report { events, requests, .. } = self.report;
         let differ = events.sent != requests.sent || events.acknowledged != requests.ok;
-        let note = format!(
-            "acknowledged of {} sent; {}/s",
-            grouped(events.sent),
-            rate(self.report.rate.events_acknowledged)
-        );
+        let how = match events.acknowledged_by_status {
+            0 => "as the answers count them".to_owned(),
+            all if all == events.acknowledged => "by the status of their answers".to_owned(),
+            some => format!("{} of them only by status", grouped(some)),
+        };
+        let note = format!("acknowledged of {} sent, {how}", grouped(events.sent));
         (events.sent > 0 && differ).then(|| Count::new("events", events.acknowledged, Tone::Plain, note))
     }
 

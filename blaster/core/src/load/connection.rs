@@ -36,6 +36,10 @@ pub enum State {
 
 /// Hears of each answer, with the ticket of its request.
 pub trait OnAnswer {
+    /// A piece of the body of the answer that comes to its end next.
+    #[inline]
+    fn body(&mut self, _bytes: &[u8]) {}
+
     /// The answer to `ticket` has been read to its end.
     fn answered(&mut self, ticket: Ticket, status: u16);
 }
@@ -189,6 +193,11 @@ struct Answering<'a, A> {
 }
 
 impl<A: OnAnswer> OnResponse for Answering<'_, A> {
+    #[inline]
+    fn body(&mut self, bytes: &[u8]) {
+        self.on.body(bytes);
+    }
+
     #[inline]
     fn finished(&mut self, response: Response) -> ControlFlow<()> {
         let Some(ticket) = self.tickets.pop() else {

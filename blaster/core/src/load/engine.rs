@@ -26,6 +26,10 @@ pub trait Engine {
     /// One send a slot at a time. The bytes belong to the engine until then.
     fn send(&mut self, id: ConnectionId, what: Outgoing);
 
+    /// The bytes of `run`, requests with fresh fields, to be written to and then sent: those on the tape, or where a send still
+    /// reads some of these, a copy in the slot's staging room of as many requests as fit there; at least one always does.
+    fn lend(&mut self, id: ConnectionId, run: Range<usize>) -> Lent<'_>;
+
     /// Room to write bytes that lie on no tape; sent with [`Outgoing::Staged`]. Not while a send is in flight.
     fn stage(&mut self, id: ConnectionId) -> &mut [u8];
 
@@ -48,10 +52,21 @@ pub trait OnEvent {
     fn event(&mut self, id: ConnectionId, event: Event<'_>);
 }
 
+/// Requests to be written to before they are sent.
+#[derive(Debug)]
+pub struct Lent<'a> {
+    /// Their bytes.
+    pub bytes: &'a mut [u8],
+    /// How many they are: all of the run, or its first ones.
+    pub requests: usize,
+    /// What to send then.
+    pub what: Outgoing,
+}
+
 /// Bytes to send.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Outgoing {
-    /// A piece of the engine's tape.
+    /// A run of the tape's requests.
     Tape(Range<usize>),
     /// The first bytes of the slot's staging room.
     Staged(usize),

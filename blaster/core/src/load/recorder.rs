@@ -63,8 +63,10 @@ pub struct ClassRecord {
     pub unsent_stopped: u64,
     /// Answers with an expected status.
     pub ok: u64,
-    /// Events in requests answered so.
+    /// Events that these answers acknowledge.
     pub events_acknowledged: u64,
+    /// Those of them that no count in the answer says: its status alone does.
+    pub events_by_status: u64,
     /// Answers with another status.
     pub unexpected_status: u64,
     /// Requests without an answer, by [`Failure`].
@@ -220,6 +222,7 @@ impl ClassRecord {
             unsent_stopped: 0,
             ok: 0,
             events_acknowledged: 0,
+            events_by_status: 0,
             unexpected_status: 0,
             errors: [0; Failure::ALL.len()],
             status: Box::new([0; STATUS_CODES]),
@@ -243,6 +246,7 @@ impl ClassRecord {
         self.unsent_stopped += other.unsent_stopped;
         self.ok += other.ok;
         self.events_acknowledged += other.events_acknowledged;
+        self.events_by_status += other.events_by_status;
         self.unexpected_status += other.unexpected_status;
         for (sum, add) in self.errors.iter_mut().zip(other.errors) {
             *sum += add;
@@ -271,6 +275,7 @@ impl ClassRecord {
             &mut self.unsent_stopped,
             &mut self.ok,
             &mut self.events_acknowledged,
+            &mut self.events_by_status,
             &mut self.unexpected_status,
         ] {
             *counter = 0;

@@ -3,6 +3,8 @@
 //! A schedule walks its arrival process twice: one cursor counts what has come due, the other tells the intended time of
 //! what is sent. What lies between waits; it may be millions, and none of it is stored.
 
+use payloads_fresh::Rng;
+
 use crate::plan::Arrivals;
 use crate::plan::lanes::Lanes;
 use crate::plan::rate::{Curve, Piece};
@@ -31,7 +33,7 @@ impl Schedule {
             }
             Arrivals::Poisson => Cursor::new(
                 curve.scaled(lanes.fraction()).pieces(),
-                Process::Poisson { reached: 0.0, random: Random::new(seed ^ lanes.fingerprint()) },
+                Process::Poisson { reached: 0.0, random: Rng::new(seed ^ lanes.fingerprint()) },
             ),
         };
         Self { leading: cursor.clone(), trailing: cursor, waiting: 0 }
@@ -92,7 +94,7 @@ struct Cursor {
 #[derive(Clone, Debug)]
 enum Process {
     Uniform { next: u64, lanes: Lanes },
-    Poisson { reached: f64, random: Random },
+    Poisson { reached: f64, random: Rng },
 }
 
 impl Cursor {
@@ -114,7 +116,7 @@ impl Cursor {
                 lanes.nth(m) as f64
             }
             Process::Poisson { reached, random } => {
-                *reached += random.exponential();
+                *reached += exponential(random);
                 *reached
             }
         };
@@ -133,45 +135,11 @@ impl Cursor {
     }
 }
 
-/// xoshiro256++ (Blackman and Vigna, "Scrambled linear pseudorandom number generators", 2021), seeded through splitmix64 as they advise.
-#[derive(Clone, Debug)]
-struct Random {
-    state: [u64; 4],
-}
-
-impl Random {
-    fn new(seed: u64) -> Self {
-        let mut counter = seed;
-        let state = std::array::from_fn(|_| {
-            counter = counter.wrapping_add(0x9e37_79b9_7f4a_7c15);
-            let mut z = counter;
-            z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-            z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-            z ^ (z >> 31)
-        });
-        Self { state }
-    }
-
-    #[inline]
-    fn next(&mut self) -> u64 {
-        let s = &mut self.state;
-        let result = s[0].wrapping_add(s[3]).rotate_left(23).wrapping_add(s[0]);
-        let t = s[1] << 17;
-        s[2] ^= s[0];
-        s[3] ^= s[1];
-        s[1] ^= s[2];
-        s[0] ^= s[3];
-        s[2] ^= t;
-        s[3] = s[3].rotate_left(45);
-        result
-    }
-
-    /// A sample of Exp(1): -ln(u) with u in (0, 1].
-    #[inline]
-    fn exponential(&mut self) -> f64 {
-        let u = ((self.next() >> 11) + 1) as f64 / (1_u64 << 53) as f64;
-        -u.ln()
-    }
+/// A sample of Exp(1): -ln(u) with u in (0, 1].
+#[inline]
+fn exponential(random: &mut Rng) -> f64 {
+    let u = ((random.bits() >> 11) + 1) as f64 / (1_u64 << 53) as f64;
+    -u.ln()
 }
 
 #[cfg(test)]

@@ -2,17 +2,45 @@
 //!
 //! Consecutive requests are contiguous, so a pipelined run of them is one slice and one send.
 //! A tape has a section for each stream (target): a stream walks its own section round and round.
+//!
+//! [`Tape`] says where everything is and never changes. The bytes are on a [`Reel`], one for each shard's engine, because fresh
+//! fields (ids, times) are written over them before every send. A reel knows which requests are with the kernel: those are not
+//! written to.
 
 use std::ops::Range;
+use std::sync::Arc;
 
-/// Serialized requests and where each begins and ends. Immutable during a run.
+use payloads_fresh::Place;
+
+/// Where each request begins and ends and what it is; immutable.
 #[derive(Debug, Default)]
 pub struct Tape {
-    bytes: Vec<u8>,
     /// `starts[i]..starts[i + 1]` are the bytes of request `i`; one more entry than requests.
     starts: Vec<u32>,
     marks: Vec<Mark>,
+    /// Fresh fields, by their offsets.
+    places: Vec<Place>,
+    /// `place_starts[i]..place_starts[i + 1]` are the fresh fields of request `i`; empty if there are none at all.
+    place_starts: Vec<u32>,
     sections: Vec<Section>,
+}
+
+/// A tape in the making, with its bytes.
+#[derive(Debug)]
+pub struct Recording {
+    tape: Tape,
+    bytes: Vec<u8>,
+}
+
+/// One request of a section that is recorded.
+#[derive(Clone, Copy, Debug)]
+pub struct Cut {
+    /// Where it ends in the section's bytes.
+    pub end: usize,
+    /// Where its fresh fields end among the section's.
+    pub places_end: usize,
+    /// What it is.
+    pub mark: Mark,
 }
 
 /// What the recorder must know of a request.
@@ -31,53 +59,126 @@ pub struct Section {
     pub requests: Range<usize>,
     /// The class, when all its requests share one.
     pub only_class: Option<u16>,
+    /// Whether its requests have fresh fields.
+    pub is_fresh: bool,
+}
+
+/// The bytes one engine sends from.
+#[derive(Debug)]
+pub struct Reel {
+    tape: Arc<Tape>,
+    bytes: Bytes,
+    /// Whether a send covers request `i`; empty if no request has fresh fields.
+    covered: Vec<bool>,
+}
+
+#[derive(Debug)]
+enum Bytes {
+    /// Nothing is ever written to them: one copy serves all shards.
+    Shared(Arc<Vec<u8>>),
+    Own(Vec<u8>),
 }
 
 /// The most bytes a tape may hold: offsets are 32 bits wide, to keep the index small and in cache.
 pub const TAPE_BYTES_MAX: usize = u32::MAX as usize;
 
-impl Tape {
-    /// An empty tape.
+impl Recording {
+    /// Nothing yet.
     pub fn new() -> Self {
-        Self { starts: vec![0], ..Self::default() }
+        let tape = Tape { starts: vec![0], ..Tape::default() };
+        Self { tape, bytes: Vec::new() }
     }
 
-    /// Appends a section: `bytes` holds the requests, each `(end, mark)` says where one ends in `bytes`.
+    /// Bytes so far.
+    pub fn len(&self) -> usize {
+        self.bytes.len()
+    }
+
+    /// Whether there is nothing yet.
+    pub fn is_empty(&self) -> bool {
+        self.bytes.is_empty()
+    }
+
+    /// Appends a section: `bytes` holds the requests, each of `cuts` says where one ends, `places` are their fresh fields by
+    /// offsets within `bytes`.
     ///
     /// # Panics
-    /// When the section is empty, its ends do not rise to `bytes.len()`, or the tape would outgrow
-    /// [`TAPE_BYTES_MAX`]: the caller checks the size, which the user chose.
-    pub fn push_section(&mut self, bytes: &[u8], requests: impl IntoIterator<Item = (usize, Mark)>) {
+    /// When the section is empty, its ends do not rise to `bytes.len()`, a place is not within its request, or the tape would
+    /// outgrow [`TAPE_BYTES_MAX`]: the caller checks the size, which the user chose.
+    pub fn push_section(
+        &mut self,
+        bytes: Vec<u8>,
+        cuts: impl IntoIterator<Item = Cut>,
+        places: impl IntoIterator<Item = Place>,
+    ) {
         let base = self.bytes.len();
+        let tape = &mut self.tape;
         assert!(base + bytes.len() <= TAPE_BYTES_MAX, "a tape holds at most {TAPE_BYTES_MAX} bytes");
-        let first = self.marks.len();
-        for (end, mark) in requests {
-            let start = *self.starts.last().expect("starts has one entry more than requests");
-            assert!(
-                base + end > start as usize && end <= bytes.len(),
-                "request ends must rise within the bytes"
-            );
-            self.starts.push((base + end) as u32);
-            self.marks.push(mark);
+        let (first, first_place) = (tape.marks.len(), tape.places.len());
+        tape.places.extend(places.into_iter().map(|place| Place { at: base as u32 + place.at, ..place }));
+        if tape.place_starts.is_empty() && !tape.places.is_empty() {
+            tape.place_starts = vec![0; first + 1];
         }
-        let requests = first..self.marks.len();
+        for Cut { end, places_end, mark } in cuts {
+            let start = *tape.starts.last().expect("starts has one entry more than requests") as usize;
+            let end = base + end;
+            assert!(end > start && end <= base + bytes.len(), "request ends must rise within the bytes");
+            tape.starts.push(end as u32);
+            tape.marks.push(mark);
+            if let Some(&places_start) = tape.place_starts.last() {
+                let places = &tape.places[places_start as usize..first_place + places_end];
+                let within = |place: &Place| {
+                    place.at as usize >= start && place.at as usize + place.kind.width() <= end
+                };
+                assert!(places.iter().all(within), "a fresh field stands within its request");
+                tape.place_starts.push((first_place + places_end) as u32);
+            }
+        }
+        let requests = first..tape.marks.len();
         assert!(!requests.is_empty(), "a section needs a request");
-        self.bytes.extend_from_slice(bytes);
-        assert_eq!(
-            *self.starts.last().expect("not empty") as usize,
-            self.bytes.len(),
-            "bytes behind the last request"
-        );
-        let class = self.marks[first].class;
-        let only_class = self.marks[requests.clone()].iter().all(|mark| mark.class == class).then_some(class);
-        self.sections.push(Section { requests, only_class });
+        if self.bytes.is_empty() {
+            self.bytes = bytes;
+        } else {
+            self.bytes.extend_from_slice(&bytes);
+        }
+        assert_eq!(tape.starts[requests.end] as usize, self.bytes.len(), "bytes behind the last request");
+        if let Some(&places_end) = tape.place_starts.last() {
+            assert_eq!(places_end as usize, tape.places.len(), "fresh fields behind the last request");
+        }
+        let class = tape.marks[first].class;
+        let only_class = tape.marks[requests.clone()].iter().all(|mark| mark.class == class).then_some(class);
+        tape.sections.push(Section { requests, only_class, is_fresh: tape.places.len() > first_place });
     }
 
-    /// All bytes; what a [`Engine::send`](super::engine::Engine::send) range points into.
-    pub fn bytes(&self) -> &[u8] {
-        &self.bytes
+    /// The tape, and a reel for each of `shards` shards.
+    pub fn finish(mut self, shards: usize) -> (Arc<Tape>, Vec<Reel>) {
+        self.tape.places.shrink_to_fit();
+        let (tape, requests) = (Arc::new(self.tape), self.bytes);
+        if tape.places.is_empty() {
+            let bytes = Arc::new(requests);
+            let reel =
+                || Reel { tape: tape.clone(), bytes: Bytes::Shared(bytes.clone()), covered: Vec::new() };
+            let reels = (0..shards).map(|_| reel()).collect();
+            return (tape, reels);
+        }
+        let reel = |bytes| Reel {
+            tape: tape.clone(),
+            bytes: Bytes::Own(bytes),
+            covered: vec![false; tape.marks.len()],
+        };
+        let mut reels: Vec<_> = (1..shards).map(|_| reel(requests.clone())).collect();
+        reels.push(reel(requests));
+        (tape, reels)
     }
+}
 
+impl Default for Recording {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Tape {
     /// The section of a stream.
     pub fn section(&self, stream: usize) -> &Section {
         &self.sections[stream]
@@ -89,33 +190,170 @@ impl Tape {
         self.marks[index]
     }
 
-    /// The bytes of the run of requests `first..last`.
+    /// Where the bytes of the run of requests `first..last` lie.
     #[inline]
     pub fn span(&self, run: Range<usize>) -> Range<usize> {
         self.starts[run.start] as usize..self.starts[run.end] as usize
+    }
+
+    /// The fresh fields of a run, if the tape has any.
+    #[inline]
+    pub fn places(&self, run: Range<usize>) -> &[Place] {
+        &self.places[self.place_starts[run.start] as usize..self.place_starts[run.end] as usize]
+    }
+
+    /// Bytes of the longest request that has fresh fields; 0 if none has.
+    pub fn fresh_request_bytes_max(&self) -> usize {
+        let fresh = self
+            .place_starts
+            .windows(2)
+            .zip(self.starts.windows(2))
+            .filter(|(places, _)| places[0] < places[1]);
+        fresh.map(|(_, starts)| (starts[1] - starts[0]) as usize).max().unwrap_or(0)
+    }
+}
+
+impl Reel {
+    /// What is on it.
+    pub fn tape(&self) -> &Arc<Tape> {
+        &self.tape
+    }
+
+    /// The bytes of a run.
+    #[inline]
+    pub fn bytes(&self, run: Range<usize>) -> &[u8] {
+        let span = self.tape.span(run);
+        match &self.bytes {
+            Bytes::Shared(bytes) => &bytes[span],
+            Bytes::Own(bytes) => &bytes[span],
+        }
+    }
+
+    /// Whether the bytes of a run may be written to: no send covers one of its requests.
+    #[inline]
+    pub fn is_free(&self, run: Range<usize>) -> bool {
+        !self.covered.is_empty() && !self.covered[run].contains(&true)
+    }
+
+    /// The bytes of a run that is free.
+    ///
+    /// # Panics
+    /// When the tape has no fresh fields: its bytes are shared.
+    #[inline]
+    pub fn bytes_mut(&mut self, run: Range<usize>) -> &mut [u8] {
+        debug_assert!(self.is_free(run.clone()), "nothing is written while a send reads it");
+        match &mut self.bytes {
+            Bytes::Own(bytes) => &mut bytes[self.tape.span(run)],
+            Bytes::Shared(_) => panic!("bytes without fresh fields are shared"),
+        }
+    }
+
+    /// Copies as many whole requests of `run` into `room` as fit; returns how many requests and bytes these are.
+    pub fn copy(&self, run: Range<usize>, room: &mut [u8]) -> (usize, usize) {
+        let start = self.tape.starts[run.start] as usize;
+        let ends = &self.tape.starts[run.start + 1..=run.end];
+        let count = ends.partition_point(|&end| end as usize - start <= room.len());
+        let bytes = self.bytes(run.start..run.start + count);
+        room[..bytes.len()].copy_from_slice(bytes);
+        (count, bytes.len())
+    }
+
+    /// A send of these requests begins.
+    #[inline]
+    pub fn cover(&mut self, run: Range<usize>) {
+        if !self.covered.is_empty() {
+            self.covered[run].fill(true);
+        }
+    }
+
+    /// It has ended: nobody reads these bytes any more.
+    #[inline]
+    pub fn uncover(&mut self, run: Range<usize>) {
+        if !self.covered.is_empty() {
+            self.covered[run].fill(false);
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use payloads_fresh::Kind;
+
     use super::*;
 
     const MARK: Mark = Mark { class: 0, events: 1 };
 
+    fn cut(end: usize) -> Cut {
+        Cut { end, places_end: 0, mark: MARK }
+    }
+
     #[test]
     fn a_run_of_requests_is_one_contiguous_span() {
-        let mut tape = Tape::new();
-        tape.push_section(b"aabbb", [(2, MARK), (5, Mark { class: 1, ..MARK })]);
-        tape.push_section(b"cccc", [(4, MARK)]);
+        let mut recording = Recording::new();
+        recording.push_section(
+            b"aabbb".to_vec(),
+            [cut(2), Cut { mark: Mark { class: 1, ..MARK }, ..cut(5) }],
+            [],
+        );
+        recording.push_section(b"cccc".to_vec(), [cut(4)], []);
+        let (tape, mut reels) = recording.finish(2);
         assert_eq!(tape.span(0..2), 0..5);
-        assert_eq!(&tape.bytes()[tape.span(2..3)], b"cccc");
         assert_eq!(tape.section(0).only_class, None);
         assert_eq!(tape.section(1).only_class, Some(0));
+        assert!(!tape.section(0).is_fresh);
+        for reel in &mut reels {
+            assert_eq!(reel.bytes(2..3), b"cccc");
+            assert!(!reel.is_free(0..1), "bytes without fresh fields are shared");
+        }
     }
 
     #[test]
     #[should_panic(expected = "bytes behind the last request")]
     fn bytes_that_belong_to_no_request_are_refused() {
-        Tape::new().push_section(b"aab", [(2, MARK)]);
+        Recording::new().push_section(b"aab".to_vec(), [cut(2)], []);
+    }
+
+    #[test]
+    #[should_panic(expected = "within its request")]
+    fn a_field_across_requests_is_refused() {
+        let places = [Place { at: 30, kind: Kind::Uuid }];
+        let cuts = [Cut { places_end: 1, ..cut(50) }, Cut { places_end: 1, ..cut(100) }];
+        Recording::new().push_section(vec![b' '; 100], cuts, places);
+    }
+
+    /// A section without fresh fields, then four requests of 20 bytes with a number each.
+    fn numbered() -> (Arc<Tape>, Vec<Reel>) {
+        let mut recording = Recording::new();
+        recording.push_section(b"plain".to_vec(), [cut(5)], []);
+        let places = (0..4).map(|i| Place { at: i * 20 + 2, kind: Kind::Seq });
+        let cuts = (1..=4).map(|i| Cut { places_end: i, ..cut(i * 20) });
+        recording.push_section(vec![b' '; 80], cuts, places);
+        recording.finish(2)
+    }
+
+    #[test]
+    fn every_reel_has_fresh_fields_of_its_own() {
+        let (tape, mut reels) = numbered();
+        assert!(!tape.section(0).is_fresh && tape.section(1).is_fresh);
+        assert_eq!(tape.fresh_request_bytes_max(), 20);
+        assert!(tape.places(0..1).is_empty());
+        assert_eq!(tape.places(1..3).iter().map(|place| place.at).collect::<Vec<_>>(), [7, 27]);
+        reels[0].bytes_mut(1..5).fill(b'x');
+        assert_eq!((reels[0].bytes(1..2)[0], reels[1].bytes(1..2)[0]), (b'x', b' '));
+    }
+
+    #[test]
+    fn what_a_send_covers_is_not_written_to_but_can_be_copied() {
+        let (_, mut reels) = numbered();
+        let reel = &mut reels[0];
+        reel.cover(2..4);
+        assert!(reel.is_free(1..2) && reel.is_free(4..5));
+        for run in [1..3, 2..3, 3..4, 3..5, 1..5] {
+            assert!(!reel.is_free(run));
+        }
+        let mut room = [0; 45];
+        assert_eq!(reel.copy(2..5, &mut room), (2, 40));
+        reel.uncover(2..4);
+        assert!(reel.is_free(1..5));
     }
 }

@@ -15,6 +15,9 @@ use std::collections::VecDeque;
 use std::ops::Range;
 use std::sync::Arc;
 
+use payloads_fresh::Fields;
+
+use super::acknowledged::{CountKey, CountReader};
 use super::connection::{Connection, State};
 use super::engine::{ConnectFailure, Engine};
 use super::http1::HeadTemplate;
@@ -25,6 +28,7 @@ use super::schedule::Schedule;
 use super::tape::Tape;
 use crate::plan::statuses::Statuses;
 use crate::time::Nanos;
+
 use flow::{Flow, Phase};
 use stream::Stream;
 
@@ -60,6 +64,10 @@ pub struct StreamPlan {
     pub expect: Statuses,
     /// The requests are HEADs: their answers have no bodies.
     pub answers_to_head: bool,
+    /// The key of an ok answer's JSON that says how many events it acknowledges; without it its status acknowledges all.
+    pub count_key: Option<String>,
+    /// Writes the fresh fields of its requests, if these have any.
+    pub fields: Fields,
 }
 
 /// What a turn came to.
@@ -140,6 +148,7 @@ impl<E: Engine> Worker<E> {
                     None => plan.depth.div_ceil(2),
                 },
                 schedule: stream.schedule,
+                fields: section.is_fresh.then_some(stream.fields),
                 section,
                 cursor,
                 due_cursor: cursor,
@@ -152,6 +161,7 @@ impl<E: Engine> Worker<E> {
                 addresses: stream.addresses,
                 next_address: 0,
                 expect: stream.expect,
+                count_key: stream.count_key.as_deref().map(CountKey::new),
                 blocked: false,
                 blocked_from: Nanos::ZERO,
                 regained: Nanos::ZERO,
@@ -163,6 +173,7 @@ impl<E: Engine> Worker<E> {
         }
         assert!(!streams.is_empty(), "a worker needs a stream");
         let slots = connections.len();
+        let counted = streams.iter().any(|stream| stream.count_key.is_some());
         let sends_max =
             if closed_loop { 0 } else { SENDS_PER_TURN as usize * streams.len() * plan.depth as usize };
         let recorder = || Recorder::new(plan.classes);
@@ -171,6 +182,7 @@ impl<E: Engine> Worker<E> {
             tape,
             flow: Flow {
                 connections,
+                counts: vec![CountReader::default(); if counted { slots } else { 0 }],
                 streams,
                 recorder: recorder(),
                 spare: (0..SPARE_RECORDERS).map(|_| recorder()).collect(),
@@ -182,6 +194,7 @@ impl<E: Engine> Worker<E> {
                 warmup: plan.warmup,
                 length: plan.length,
                 start: Nanos::MAX,
+                unix_ns_at_zero: 0,
                 cut_at: Nanos::MAX,
                 now: Nanos::ZERO,
                 closing: Vec::with_capacity(slots),
@@ -201,6 +214,11 @@ impl<E: Engine> Worker<E> {
     /// The engine, to read its own counters.
     pub fn engine(&mut self) -> &mut E {
         &mut self.engine
+    }
+
+    /// Says that the moment `now` was so many nanoseconds after 1970-01-01T00:00:00Z, for fresh fields that tell the time.
+    pub fn set_wall_clock(&mut self, now: Nanos, unix_ns: u64) {
+        self.flow.unix_ns_at_zero = unix_ns.saturating_sub(now.0);
     }
 
     /// Sets the moment that request times count from; once, when [`Progress::Ready`] or still opening.

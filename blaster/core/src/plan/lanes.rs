@@ -53,6 +53,11 @@ impl Lanes {
         self.nested.iter().rev().fold(m, |m, lane| m / lane.width * lane.of + lane.first + m % lane.width)
     }
 
+    /// An arithmetic progression within this part's numbers: the first, and the step.
+    pub fn progression(&self) -> (u64, u64) {
+        (self.nth(0), self.nested.iter().map(|lane| lane.of).product())
+    }
+
     /// The share of all requests that falls to this part.
     pub fn fraction(&self) -> f64 {
         self.nested.iter().map(|lane| lane.width as f64 / lane.of as f64).product()
@@ -105,6 +110,11 @@ mod tests {
                 (0..).map(|m| part.nth(m)).take_while(|&n| n < 500).for_each(|n| seen[n as usize] += 1);
             }
             prop_assert!(seen.iter().all(|&count| count == 1), "{:?}", seen);
+            for part in &parts {
+                let (first, step) = part.progression();
+                let mine: Vec<u64> = (0..).map(|m| part.nth(m)).take_while(|&n| n < 500).collect();
+                prop_assert!((first..500).step_by(step as usize).all(|n| mine.contains(&n)));
+            }
             let whole: f64 = parts.iter().map(Lanes::fraction).sum();
             prop_assert!((whole - 1.0).abs() < 1e-12);
         }

@@ -40,7 +40,7 @@ fn recorder() -> Recorder {
         class.status[202] = 80;
         class.status[503] = 5;
         class.events_sent = 900;
-        class.events_acknowledged = 800;
+        (class.events_acknowledged, class.events_by_status) = (800, 700);
         for request in 0..80 {
             class.response_ok.record(Nanos(1_000 * (request + 1) + index as u64));
             class.service.record(Nanos(900));
@@ -73,7 +73,7 @@ fn counts_of_classes_sum_to_the_run_and_obey_the_identities() {
     assert_eq!((report.requests.scheduled, report.requests.completed), (200, 170));
     assert_eq!(report.requests.status, BTreeMap::from([(202, 160), (503, 10)]));
     assert_eq!((report.rate.offered, report.rate.ok), (Some(100.0), 80.0));
-    assert_eq!(report.events, Events { sent: 1800, acknowledged: 1600 });
+    assert_eq!(report.events, Events { sent: 1800, acknowledged: 1600, acknowledged_by_status: 1400 });
     assert!(report.requests.malformed_because.is_some());
     assert_eq!(report.connections.failed.refused, 3);
 }

@@ -1,6 +1,6 @@
 //! A whole run in virtual time: a worker, its servers, and whoever takes its recorders.
 
-use std::sync::Arc;
+use payloads_fresh::{Fields, Kind, Place, SEQ_BYTES};
 
 use super::random::{Random, Span};
 use super::server::{Answer, Behaviour, CloseAfter, Whim};
@@ -8,7 +8,7 @@ use super::{Costs, Counts, SimEngine};
 use crate::load::engine::{EndCause, Engine};
 use crate::load::recorder::{ClassRecord, Recorder};
 use crate::load::schedule::Schedule;
-use crate::load::tape::{Mark, Tape};
+use crate::load::tape::{Cut, Mark, Recording};
 use crate::load::worker::{END_GRACE, Progress, StreamPlan, Worker, WorkerPlan};
 use crate::plan::Arrivals;
 use crate::plan::lanes::Lanes;
@@ -69,6 +69,10 @@ pub struct Stream {
     pub requests: Vec<(u16, usize)>,
     /// The first of them to be sent.
     pub first_request: usize,
+    /// Bodies begin with a new number for every send, where it fits, and end with its repetition.
+    pub fresh: bool,
+    /// Where answers count events.
+    pub count_key: Option<&'static str>,
 }
 
 /// What a run came to.
@@ -97,6 +101,8 @@ impl Scenario {
                 addresses: vec![0],
                 requests: vec![(0, 20); 7],
                 first_request: 0,
+                fresh: true,
+                count_key: None,
             }],
             behaviours: vec![behaviour],
             depth,
@@ -155,6 +161,8 @@ impl Scenario {
                         })
                         .collect(),
                     first_request: random.between(0, 100) as usize,
+                    fresh: random.chance(700),
+                    count_key: None,
                 }
             })
             .collect();
@@ -190,28 +198,40 @@ impl Scenario {
 
     /// The worker of this run, on what `wrap` makes of its engine.
     pub fn worker_on<E: Engine>(&self, wrap: impl FnOnce(SimEngine) -> E) -> Worker<E> {
-        let mut tape = Tape::new();
+        let mut recording = Recording::new();
         for stream in &self.streams {
-            let (mut bytes, mut ends) = (Vec::new(), Vec::new());
+            let (mut bytes, mut cuts, mut places) = (Vec::new(), Vec::new(), Vec::new());
             for &(class, body_bytes) in &stream.requests {
                 let head =
                     format!("POST /events HTTP/1.1\r\nHost: sim\r\nContent-Length: {body_bytes}\r\n\r\n");
                 bytes.extend_from_slice(head.as_bytes());
+                if stream.fresh && body_bytes >= SEQ_BYTES {
+                    places.push(Place { at: bytes.len() as u32, kind: Kind::Seq });
+                }
                 bytes.resize(bytes.len() + body_bytes, b'x');
-                ends.push((bytes.len(), Mark { class, events: events(class) }));
+                if stream.fresh && body_bytes >= 2 * SEQ_BYTES {
+                    let repeat = Kind::Repeat { width: SEQ_BYTES as u8, back: 1 };
+                    places.push(Place { at: (bytes.len() - SEQ_BYTES) as u32, kind: repeat });
+                }
+                let mark = Mark { class, events: events(class) };
+                cuts.push(Cut { end: bytes.len(), places_end: places.len(), mark });
             }
-            tape.push_section(&bytes, ends);
+            recording.push_section(bytes, cuts, places);
         }
-        let tape = Arc::new(tape);
+        let (tape, mut reels) = recording.finish(1);
+        let reel = reels.pop().expect("a reel for the one shard");
         let slots = self.streams.iter().map(|stream| stream.connections).sum();
-        let engine = SimEngine::new(tape.clone(), slots, self.behaviours.clone(), self.costs, self.seed);
-        let streams = self.streams.iter().map(|stream| StreamPlan {
+        let engine = SimEngine::new(reel, slots, self.behaviours.clone(), self.costs, self.seed);
+        let numbers = self.streams.len() as u64;
+        let streams = self.streams.iter().enumerate().map(|(index, stream)| StreamPlan {
             schedule: stream.schedule.clone(),
             connections: stream.connections,
             addresses: stream.addresses.clone(),
             first_request: stream.first_request,
             expect: Statuses::default(),
             answers_to_head: self.behaviours[stream.addresses[0]].to_head,
+            count_key: stream.count_key.map(str::to_owned),
+            fields: Fields::new(self.seed, index as u64, numbers),
         });
         let plan = WorkerPlan {
             streams: streams.collect(),

@@ -496,3 +496,36 @@ fn a_seed_repeats_a_run_to_the_last_bucket() {
         }
     }
 }
+
+#[test]
+fn a_request_that_a_stalled_connection_still_sends_goes_out_as_a_copy() {
+    // Two requests on the tape, and sockets that take a part at once and the rest much later: almost always both are covered.
+    let behaviour =
+        Behaviour { full_socket: 500, full_for: Span::micros(500, 2_000), ..Behaviour::healthy(0) };
+    for depth in [1, 16] {
+        let mut scenario = Scenario::simple(1_000.0, SECOND, 16, depth, behaviour.clone());
+        scenario.streams[0].requests = vec![(0, 20), (0, 300)];
+        let outcome = scenario.run();
+        scenario.assert_accounts(&outcome);
+        let class = &total(&outcome).classes[0];
+        assert_eq!((class.sent, class.ok), (1_000, 1_000));
+        assert!(outcome.counts.copies > 100, "depth {depth}: {} copies", outcome.counts.copies);
+    }
+}
+
+#[test]
+fn events_are_acknowledged_as_answers_count_them_and_else_by_their_status() {
+    // Requests carry 100 events each; an accepted answer counts one, a chunked one does not count.
+    for (answer, acknowledged, by_status) in
+        [(Answer::Accepted, 1_000, 0), (Answer::Chunked, 100_000, 100_000)]
+    {
+        let behaviour =
+            Behaviour { answers: vec![(answer, 1)], piece_bytes_max: Some(5), ..Behaviour::healthy(0) };
+        let mut scenario = Scenario::simple(1_000.0, SECOND, 4, 4, behaviour);
+        (scenario.streams[0].requests, scenario.classes) = (vec![(2, 40)], 3);
+        scenario.streams[0].count_key = Some("count");
+        let class = &total(&scenario.run()).classes[2];
+        assert_eq!((class.ok, class.events_sent), (1_000, 100_000));
+        assert_eq!((class.events_acknowledged, class.events_by_status), (acknowledged, by_status));
+    }
+}

@@ -7,6 +7,7 @@ use std::collections::VecDeque;
 
 use super::INTERVAL;
 use super::stream::Stream;
+use crate::load::acknowledged::{CountKey, CountReader};
 use crate::load::connection::{Connection, OnAnswer, Received, State, Ticket};
 use crate::load::engine::{ConnectFailure, ConnectionId, EndCause, Engine, Event, OnEvent, Outgoing};
 use crate::load::recorder::{ClassRecord, Failure, Recorder};
@@ -25,6 +26,8 @@ const BACKOFF_MAX: Nanos = Nanos(1_000_000_000);
 /// All that events may touch.
 pub(super) struct Flow {
     pub(super) connections: Vec<Connection>,
+    /// How far the body of each connection's answer was read for its count; empty if no stream counts.
+    pub(super) counts: Vec<CountReader>,
     pub(super) streams: Vec<Stream>,
     pub(super) recorder: Recorder,
     pub(super) spare: Vec<Recorder>,
@@ -37,6 +40,8 @@ pub(super) struct Flow {
     pub(super) warmup: Nanos,
     pub(super) length: Nanos,
     pub(super) start: Nanos,
+    /// What the wall clock showed when the run's clock was at zero.
+    pub(super) unix_ns_at_zero: u64,
     /// When the current interval is over.
     pub(super) cut_at: Nanos,
     /// The latest reading of the clock.
@@ -122,7 +127,17 @@ impl Flow {
             return self.place(id);
         }
         let first = stream.cursor;
-        let last = stream.run_end(tape, wanted.min(room));
+        let mut last = stream.run_end(tape, wanted.min(room));
+        let what = match &mut stream.fields {
+            None => Outgoing::Tape(first..last),
+            Some(fields) => {
+                let lent = engine.lend(id, first..last);
+                last = first + lent.requests;
+                fields.set_time(self.unix_ns_at_zero + now.0);
+                fields.write(lent.bytes, tape.span(first..last).start as u32, tape.places(first..last));
+                lent.what
+            }
+        };
         let warmup_class = self.recorder.classes.len() - 1;
         // In closed loop a request comes due by being sent.
         let mut hand_over = |request: usize, intended: Nanos, measured: bool, due_now: u64| {
@@ -161,7 +176,7 @@ impl Flow {
         connection.sending = true;
         connection.since = now;
         stream.rotation.place(local, None);
-        engine.send(id, Outgoing::Tape(span));
+        engine.send(id, what);
     }
 
     /// Ends the interval when its time is over: swaps the recorder for an empty one.
@@ -356,13 +371,16 @@ impl Flow {
         self.recorder.bytes_received += bytes.len() as u64;
         let connection = &mut self.connections[id as usize];
         let stream = &mut self.streams[connection.stream as usize];
-        let mut answers = Answers {
-            recorder: &mut self.recorder,
-            expect: &stream.expect,
-            in_flight: [&mut self.in_flight, &mut self.in_flight_warmup],
-            now: self.now,
+        let in_flight = [&mut self.in_flight, &mut self.in_flight_warmup];
+        let answers = Answers::new(&mut self.recorder, &stream.expect, in_flight, self.now);
+        let received = match &mut stream.count_key {
+            None => connection.receive(&mut stream.template, bytes, &mut answers.acknowledged(ByStatus)),
+            Some(key) => {
+                let by_count = ByCount { key, reader: &mut self.counts[id as usize] };
+                connection.receive(&mut stream.template, bytes, &mut answers.acknowledged(by_count))
+            }
         };
-        match connection.receive(&mut stream.template, bytes, &mut answers) {
+        match received {
             Received::Open => self.place(id),
             Received::LastAnswer => {
                 stream.lifetime.handle_close(connection.answers());
@@ -380,13 +398,15 @@ impl Flow {
         let connection = &mut self.connections[id as usize];
         let stream = &mut self.streams[connection.stream as usize];
         if cause == EndCause::Closed {
-            let mut answers = Answers {
-                recorder: &mut self.recorder,
-                expect: &stream.expect,
-                in_flight: [&mut self.in_flight, &mut self.in_flight_warmup],
-                now: self.now,
-            };
-            connection.handle_end(&mut answers);
+            let in_flight = [&mut self.in_flight, &mut self.in_flight_warmup];
+            let answers = Answers::new(&mut self.recorder, &stream.expect, in_flight, self.now);
+            match &mut stream.count_key {
+                None => connection.handle_end(&mut answers.acknowledged(ByStatus)),
+                Some(key) => {
+                    let by_count = ByCount { key, reader: &mut self.counts[id as usize] };
+                    connection.handle_end(&mut answers.acknowledged(by_count));
+                }
+            }
             // A server that counts closes on an answer; one that tires of an idle connection says nothing about counts.
             if connection.in_flight() > 0 || self.now < connection.since + IDLE_MIN {
                 stream.lifetime.handle_close(connection.answers());
@@ -407,6 +427,10 @@ impl Flow {
             self.recorder.reopened += 1;
         }
         self.recorder.connect_time.record(self.now - connection.since);
+        if let Some(count) = self.counts.get_mut(id as usize) {
+            // What its last life left of an answer.
+            *count = CountReader::default();
+        }
         self.place(id);
     }
 
@@ -477,17 +501,41 @@ enum Cause {
 }
 
 /// Records answers while a connection reads.
-struct Answers<'a> {
+struct Answers<'a, A> {
     recorder: &'a mut Recorder,
     expect: &'a Statuses,
     /// Of the measured part, and of the warm-up.
     in_flight: [&'a mut u64; 2],
     now: Nanos,
+    acknowledge: A,
 }
 
-impl OnAnswer for Answers<'_> {
+impl<'a> Answers<'a, ()> {
+    fn new(
+        recorder: &'a mut Recorder,
+        expect: &'a Statuses,
+        in_flight: [&'a mut u64; 2],
+        now: Nanos,
+    ) -> Self {
+        Self { recorder, expect, in_flight, now, acknowledge: () }
+    }
+
+    /// Says what acknowledges events.
+    fn acknowledged<A>(self, acknowledge: A) -> Answers<'a, A> {
+        let Self { recorder, expect, in_flight, now, .. } = self;
+        Answers { recorder, expect, in_flight, now, acknowledge }
+    }
+}
+
+impl<A: Acknowledge> OnAnswer for Answers<'_, A> {
+    #[inline]
+    fn body(&mut self, bytes: &[u8]) {
+        self.acknowledge.body(bytes);
+    }
+
     #[inline]
     fn answered(&mut self, ticket: Ticket, status: u16) {
+        let said = self.acknowledge.finish();
         let class = ticket.class as usize;
         let is_warmup = class + 1 == self.recorder.classes.len();
         *self.in_flight[usize::from(is_warmup)] -= 1;
@@ -496,12 +544,56 @@ impl OnAnswer for Answers<'_> {
         let response_time = self.now - ticket.intended;
         if self.expect.contains(status) {
             record.ok += 1;
-            record.events_acknowledged += u64::from(ticket.events);
+            match said {
+                Some(count) => record.events_acknowledged += count,
+                None => {
+                    record.events_acknowledged += u64::from(ticket.events);
+                    record.events_by_status += u64::from(ticket.events);
+                }
+            }
             record.response_ok.record(response_time);
         } else {
             record.unexpected_status += 1;
             record.response_rest.record(response_time);
         }
         record.service.record(self.now - ticket.sent);
+    }
+}
+
+/// What says how many events an answer acknowledges; chosen once a stream.
+trait Acknowledge {
+    fn body(&mut self, bytes: &[u8]);
+    /// The answer is over: the count it said, if it did.
+    fn finish(&mut self) -> Option<u64>;
+}
+
+/// An ok status acknowledges all of the request's events.
+struct ByStatus;
+
+impl Acknowledge for ByStatus {
+    #[inline]
+    fn body(&mut self, _: &[u8]) {}
+
+    #[inline]
+    fn finish(&mut self) -> Option<u64> {
+        None
+    }
+}
+
+/// The answer says how many.
+struct ByCount<'a> {
+    key: &'a mut CountKey,
+    reader: &'a mut CountReader,
+}
+
+impl Acknowledge for ByCount<'_> {
+    #[inline]
+    fn body(&mut self, bytes: &[u8]) {
+        self.reader.read(self.key, bytes);
+    }
+
+    #[inline]
+    fn finish(&mut self) -> Option<u64> {
+        self.reader.finish()
     }
 }

@@ -5,6 +5,9 @@ use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::ops::Range;
 
+use payloads_fresh::Fields;
+
+use crate::load::acknowledged::CountKey;
 use crate::load::engine::{ConnectFailure, ConnectionId};
 use crate::load::http1::HeadTemplate;
 use crate::load::lifetime::Lifetime;
@@ -21,6 +24,8 @@ const RUN_BYTES_MAX: usize = 128 * 1024;
 /// One target's share of a shard.
 pub(super) struct Stream {
     pub(super) schedule: Option<Schedule>,
+    /// What writes the fresh fields of its requests; none if these have none.
+    pub(super) fields: Option<Fields>,
     pub(super) section: Section,
     /// The next request to send, and the next to come due.
     pub(super) cursor: usize,
@@ -38,6 +43,8 @@ pub(super) struct Stream {
     pub(super) addresses: Vec<usize>,
     pub(super) next_address: usize,
     pub(super) expect: Statuses,
+    /// Where ok answers say how many events they acknowledge, if they do.
+    pub(super) count_key: Option<CountKey>,
     /// Something is due and no connection has room.
     pub(super) blocked: bool,
     /// When the stream was found blocked for the first time since nothing was waiting: what waited before that waited for the
