@@ -146,6 +146,9 @@ pub struct SinkArgs {
     /// Name the ids of accepted events in the answer (event-api)
     #[arg(long)]
     pub echo: bool,
+    /// Check every event strictly: count invalid ones, answer them 400 (event-api)
+    #[arg(long)]
+    pub validate: bool,
     /// CPUs to serve on, one thread each, as in 0,2-3 [default: the first allowed]
     #[arg(long, value_name = "LIST", value_parser = cpu_list)]
     pub cores: Option<CpuList>,

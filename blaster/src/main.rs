@@ -13,6 +13,7 @@ use blaster::output::summary;
 use blaster::results::Results;
 use blaster::run::{RunError, run};
 use blaster::settings::{Settings, UsageError};
+use blaster::sink_command;
 use blaster_core::report::Report;
 use blaster_sink::SinkError;
 use blaster_sink::counters::Totals;
@@ -90,13 +91,15 @@ fn say(out: &mut impl Write, line: &str) {
 
 /// `blaster sink`.
 fn serve(args: &SinkArgs) -> anyhow::Result<u8> {
+    let behaviour = sink_command::behaviour(args)?;
     let mut signals = Signals::new([SIGINT, SIGTERM]).context("cannot take over signals")?;
-    let sink = blaster::sink_command::start(args)?;
+    let sink = sink_command::start(args, behaviour)?;
     let mut out = std::io::stdout();
     say(&mut out, &format!("sink ({}) on http://{} — Ctrl-C ends it", args.profile, sink.address()));
     signals.forever().next();
-    let Totals { requests, events, request_bytes, .. } = sink.totals();
-    say(&mut out, &format!("requests {requests} · events {events} · bytes {request_bytes}"));
+    let Totals { requests, events, request_bytes, events_invalid, .. } = sink.totals();
+    let invalid = if args.validate { format!(" · invalid events {events_invalid}") } else { String::new() };
+    say(&mut out, &format!("requests {requests} · events {events} · bytes {request_bytes}{invalid}"));
     Ok(exit::DONE)
 }
 

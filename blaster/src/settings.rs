@@ -182,6 +182,12 @@ pub enum UsageError {
     /// `--duration 0s`.
     #[error("--duration 0s measures nothing: give a time above 0, as in 10s")]
     NoDuration,
+    /// `sink --validate` with a profile that takes no events.
+    #[error("--validate checks events, and the profile {profile} takes none: use --profile event-api")]
+    NothingToValidate {
+        /// Asked for.
+        profile: blaster_sink::profile::Profile,
+    },
     /// `--rps max --stages …`.
     #[error("--rps max is closed loop and knows no stages: give --rps a number, or leave --stages out")]
     MaxWithStages,

@@ -15,6 +15,9 @@ pub struct Counters {
     rejected: AtomicU64,
     malformed: AtomicU64,
     connections: AtomicU64,
+    connections_cut: AtomicU64,
+    events_invalid: AtomicU64,
+    occurred_at_skew_ms_max: AtomicU64,
 }
 
 /// Sums over all threads. `/metrics` and `/health` are not counted as requests.
@@ -32,6 +35,12 @@ pub struct Totals {
     pub malformed: u64,
     /// Connections accepted.
     pub connections: u64,
+    /// Connections among them closed because they did not read their answers.
+    pub connections_cut: u64,
+    /// With `validate`: events that were not as they should be. A body that is no JSON at all is one.
+    pub events_invalid: u64,
+    /// With `validate`: the largest distance between a valid event's `occurredAt` and when it came, in milliseconds.
+    pub occurred_at_skew_ms_max: u64,
 }
 
 impl Counters {
@@ -43,6 +52,9 @@ impl Counters {
         self.rejected.store(totals.rejected, Ordering::Relaxed);
         self.malformed.store(totals.malformed, Ordering::Relaxed);
         self.connections.store(totals.connections, Ordering::Relaxed);
+        self.connections_cut.store(totals.connections_cut, Ordering::Relaxed);
+        self.events_invalid.store(totals.events_invalid, Ordering::Relaxed);
+        self.occurred_at_skew_ms_max.store(totals.occurred_at_skew_ms_max, Ordering::Relaxed);
     }
 }
 
@@ -57,12 +69,16 @@ impl Totals {
             sum.rejected += one.rejected.load(Ordering::Relaxed);
             sum.malformed += one.malformed.load(Ordering::Relaxed);
             sum.connections += one.connections.load(Ordering::Relaxed);
+            sum.connections_cut += one.connections_cut.load(Ordering::Relaxed);
+            sum.events_invalid += one.events_invalid.load(Ordering::Relaxed);
+            let skew_ms_max = one.occurred_at_skew_ms_max.load(Ordering::Relaxed);
+            sum.occurred_at_skew_ms_max = sum.occurred_at_skew_ms_max.max(skew_ms_max);
         }
         sum
     }
 
-    /// The Prometheus text exposition format, version 0.0.4.
-    pub fn prometheus(&self) -> String {
+    /// The Prometheus text exposition format, version 0.0.4; what validation found only if there was one.
+    pub fn prometheus(&self, is_validated: bool) -> String {
         let mut text = String::new();
         for (name, help, value) in [
             ("requests", "Requests received whole, without /metrics and /health.", self.requests),
@@ -71,15 +87,28 @@ impl Totals {
             ("requests_rejected", "Requests among them answered with 400, 404 or 405.", self.rejected),
             ("malformed", "Connections closed because what came was no HTTP request.", self.malformed),
             ("connections", "Connections accepted.", self.connections),
+            (
+                "connections_cut",
+                "Connections closed because they did not read their answers.",
+                self.connections_cut,
+            ),
         ] {
-            writeln!(
-                text,
-                "# HELP sink_{name}_total {help}\n# TYPE sink_{name}_total counter\nsink_{name}_total {value}"
-            )
-            .expect("writing to a String does not fail");
+            push_metric(&mut text, "counter", &format!("{name}_total"), help, value);
+        }
+        if is_validated {
+            let help = "Events that were not as they should be.";
+            push_metric(&mut text, "counter", "events_invalid_total", help, self.events_invalid);
+            let help = "Largest distance between a valid event's occurredAt and when it came.";
+            let skew_ms_max = self.occurred_at_skew_ms_max;
+            push_metric(&mut text, "gauge", "occurred_at_skew_ms_max", help, skew_ms_max);
         }
         text
     }
+}
+
+fn push_metric(text: &mut String, kind: &str, name: &str, help: &str, value: u64) {
+    writeln!(text, "# HELP sink_{name} {help}\n# TYPE sink_{name} {kind}\nsink_{name} {value}")
+        .expect("writing to a String does not fail");
 }
 
 #[cfg(test)]
@@ -93,6 +122,20 @@ mod tests {
         counters[1].publish(&Totals { requests: 4, request_bytes: 9, ..Totals::default() });
         let sum = Totals::of(&counters);
         assert_eq!((sum.requests, sum.events, sum.request_bytes), (7, 5, 9));
-        assert!(sum.prometheus().contains("\nsink_requests_total 7\n"));
+        assert!(sum.prometheus(false).contains("\nsink_requests_total 7\n"));
+        assert!(!sum.prometheus(false).contains("invalid") && !sum.prometheus(false).contains("skew"));
+    }
+
+    #[test]
+    fn skew_is_the_largest_of_all_threads() {
+        let counters = [Arc::new(Counters::default()), Arc::new(Counters::default())];
+        for (counters, skew_ms_max) in counters.iter().zip([4, 3]) {
+            let found =
+                Totals { events_invalid: 2, occurred_at_skew_ms_max: skew_ms_max, ..Totals::default() };
+            counters.publish(&found);
+        }
+        let text = Totals::of(&counters).prometheus(true);
+        assert!(text.contains("# TYPE sink_occurred_at_skew_ms_max gauge\nsink_occurred_at_skew_ms_max 4\n"));
+        assert!(text.contains("\nsink_events_invalid_total 4\n"), "{text}");
     }
 }

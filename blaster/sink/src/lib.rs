@@ -4,10 +4,16 @@
 //! [`profile`] says what is answered, `server` is one thread's loop, [`counters`] are what it did, and
 //! [`Sink`] holds the threads together.
 
+#![forbid(unsafe_code)]
+
+mod answers;
 pub mod counters;
 mod events;
+mod kept;
+mod outbox;
 pub mod profile;
 mod server;
+mod validate;
 
 use std::io;
 use std::net::SocketAddr;

@@ -14,6 +14,8 @@ pub struct Behaviour {
     pub close_after: Option<u64>,
     /// `event-api` names the ids of the events it accepted.
     pub echo: bool,
+    /// `event-api` looks at every event, and answers 400 to those that are not as they should be.
+    pub validate: bool,
 }
 
 /// A kind of server.
@@ -30,7 +32,7 @@ pub enum Profile {
 impl Behaviour {
     /// A profile without modifiers.
     pub fn of(profile: Profile) -> Self {
-        Self { profile, status: None, close_after: None, echo: false }
+        Self { profile, status: None, close_after: None, echo: false, validate: false }
     }
 }
 

@@ -2,6 +2,7 @@
 //!
 //! Answers that all look alike lie repeated on the engine's tape, so that answering a pipelined batch is one send of one
 //! slice. Any other answer is staged, and from then on, until it is out, all later ones of that connection too: order holds.
+//! A few usual answers before a staged one leave with it, so that both are one send.
 
 use std::io;
 use std::ops::ControlFlow;
@@ -15,9 +16,13 @@ use blaster_ring::{Clock, EngineConfig, UringEngine};
 use socket2::Socket;
 
 use crate::SinkConfig;
+use crate::answers::{Answers, usual_answer};
 use crate::counters::{Counters, Totals};
 use crate::events::EventCounter;
-use crate::profile::{Behaviour, Profile, Route, answer};
+use crate::kept::KeptBody;
+use crate::outbox::Outbox;
+use crate::profile::{Behaviour, Route, answer};
+use crate::validate;
 
 /// The longest a turn waits before it looks whether it shall stop.
 const WAIT_MAX: Nanos = Nanos(20_000_000);
@@ -27,6 +32,13 @@ const REPEATS: usize = 256;
 
 /// Staging room of a connection; longer output goes out in pieces.
 const STAGING_BYTES: usize = 16 * 1024;
+
+/// Most usual answers that are staged to leave with what is staged behind them: they take half of the staging room at most.
+const JOINED_MAX: usize = 48;
+
+/// Most bytes a connection may be owed: whoever asks so much and reads nothing is cut off. Far above what the deepest pipeline
+/// of the largest answers to real batches comes to.
+const OWED_BYTES_MAX: usize = 16 * 1024 * 1024;
 
 /// Marks the route of a HEAD request: its answer is the head alone (RFC 9110 section 9.3.2).
 const BODILESS: u8 = 0x80;
@@ -44,6 +56,9 @@ struct Shop {
     totals: Totals,
     all_counters: Vec<Arc<Counters>>,
     index: usize,
+    answers: Answers,
+    /// When this turn's bytes were there, in milliseconds since 1970; 0 unless events are validated.
+    received_unix_ms: i64,
     /// Peers with something to send or to be closed, after the turn.
     dirty: Vec<ConnectionId>,
 }
@@ -52,16 +67,18 @@ struct Shop {
 struct Peer {
     reader: RequestReader,
     events: EventCounter,
+    /// With `echo` or `validate`.
+    kept: Option<KeptBody>,
     answered: u64,
     /// Usual answers owed, before anything staged.
     usual: usize,
     /// Other output owed.
-    staged: Vec<u8>,
+    staged: Outbox,
     sending: bool,
     dirty: bool,
     /// Nothing more is read; closed once all is sent.
     last: bool,
-    /// The connection was reset: nothing can be sent any more.
+    /// The connection was reset, or is cut off: nothing is sent any more.
     gone: bool,
     closing: bool,
 }
@@ -91,7 +108,8 @@ impl Server {
             spin: false,
         })?;
         engine.listen(listener);
-        let keep = behaviour.echo;
+        let keep = behaviour.echo || behaviour.validate;
+        let answers = Answers::new(&behaviour);
         let peers = (0..config.connections_per_thread).map(|_| Peer::new(keep)).collect();
         let shop = Shop {
             behaviour,
@@ -100,6 +118,8 @@ impl Server {
             totals: Totals::default(),
             all_counters,
             index,
+            answers,
+            received_unix_ms: 0,
             dirty: Vec::with_capacity(config.connections_per_thread as usize),
         };
         Ok(Self { engine, shop })
@@ -119,15 +139,13 @@ impl Server {
             if peer.gone {
                 peer.closing = true;
                 self.engine.close(id);
-            } else if peer.usual > 0 {
+            } else if peer.usual > JOINED_MAX || peer.usual > 0 && peer.staged.is_empty() {
                 let count = peer.usual.min(REPEATS);
                 peer.usual -= count;
                 peer.sending = true;
                 self.engine.send(id, Outgoing::Tape(0..count));
             } else if !peer.staged.is_empty() {
-                let len = peer.staged.len().min(STAGING_BYTES);
-                self.engine.stage(id)[..len].copy_from_slice(&peer.staged[..len]);
-                peer.staged.drain(..len);
+                let len = peer.fill(self.engine.stage(id), self.shop.answers.usual(false));
                 peer.sending = true;
                 self.engine.send(id, Outgoing::Staged(len));
             } else if peer.last {
@@ -139,7 +157,11 @@ impl Server {
 }
 
 impl OnEvent for Shop {
-    fn reaped(&mut self, _now: Nanos) {}
+    fn reaped(&mut self, _now: Nanos) {
+        if self.behaviour.validate {
+            self.received_unix_ms = validate::unix_ms_now();
+        }
+    }
 
     #[inline]
     fn event(&mut self, id: ConnectionId, event: Event<'_>) {
@@ -160,7 +182,7 @@ impl OnEvent for Shop {
             Event::Ended(cause) => {
                 // The peer is gone, or half-closed: what it asked before is still answered in the latter case.
                 peer.last = true;
-                peer.gone = cause == EndCause::Reset;
+                peer.gone |= cause == EndCause::Reset;
                 self.mark(id);
             }
             Event::ConnectFailed(_) | Event::Released => {}
@@ -180,13 +202,17 @@ impl Shop {
 
     #[inline]
     fn received(&mut self, id: ConnectionId, bytes: &[u8]) {
-        let Peer { reader, events, answered, usual, staged, last, .. } = &mut self.peers[id as usize];
+        let Peer { reader, events, kept, answered, usual, staged, last, gone, .. } =
+            &mut self.peers[id as usize];
         let mut serving = Serving {
             behaviour: &self.behaviour,
             totals: &mut self.totals,
             all_counters: &self.all_counters,
             index: self.index,
+            answers: &mut self.answers,
+            received_unix_ms: self.received_unix_ms,
             events,
+            kept: kept.as_mut(),
             answered,
             usual,
             staged,
@@ -196,6 +222,11 @@ impl Shop {
             serving.totals.malformed += 1;
             let body = format!("{{\"error\":\"{malformed}\"}}");
             serving.stage(400, &body, true);
+        }
+        if staged.len() > OWED_BYTES_MAX {
+            self.totals.connections_cut += 1;
+            staged.clear();
+            (*last, *gone) = (true, true);
         }
         self.mark(id);
     }
@@ -207,10 +238,13 @@ struct Serving<'a> {
     totals: &'a mut Totals,
     all_counters: &'a [Arc<Counters>],
     index: usize,
+    answers: &'a mut Answers,
+    received_unix_ms: i64,
     events: &'a mut EventCounter,
+    kept: Option<&'a mut KeptBody>,
     answered: &'a mut u64,
     usual: &'a mut usize,
-    staged: &'a mut Vec<u8>,
+    staged: &'a mut Outbox,
     last: &'a mut bool,
 }
 
@@ -224,6 +258,9 @@ impl OnRequest for Serving<'_> {
     fn body(&mut self, route: u8, bytes: &[u8]) {
         if route == Route::Events as u8 {
             self.events.read(bytes);
+            if let Some(kept) = &mut self.kept {
+                kept.read(bytes);
+            }
         }
     }
 
@@ -233,7 +270,7 @@ impl OnRequest for Serving<'_> {
         let last = !request.keep_alive || self.behaviour.close_after == Some(*self.answered);
         let bodiless = request.route & BODILESS != 0;
         let route = Route::from_index(request.route & !BODILESS);
-        let answer_at = self.staged.len();
+        let answer_at = self.staged.end().len();
         if !matches!(route, Route::Metrics | Route::Health) {
             self.totals.requests += 1;
             self.totals.request_bytes += request.bytes;
@@ -241,31 +278,22 @@ impl OnRequest for Serving<'_> {
         match route {
             Route::Any if bodiless => self.stage_usual(last),
             Route::Any => self.usual(last),
-            Route::Events => match self.events.finish() {
-                Some(1) if !self.behaviour.echo => {
-                    self.totals.events += 1;
-                    self.usual(last);
+            Route::Events => {
+                let count = self.events.finish();
+                match self.kept.take() {
+                    None => self.take_events(count, last),
+                    Some(kept) => {
+                        self.take_kept_events(count, kept, last);
+                        kept.clear();
+                        self.kept = Some(kept);
+                    }
                 }
-                Some(count) => {
-                    self.totals.events += count;
-                    let status = self.behaviour.status.unwrap_or(202);
-                    let body = if self.behaviour.echo {
-                        format!(
-                            "{{\"message\":\"accepted\",\"count\":{count},\"eventIds\":{}}}",
-                            self.events.take_ids()
-                        )
-                    } else {
-                        accepted(count)
-                    };
-                    self.stage(status, &body, last);
-                }
-                None => self.reject(400, "want a JSON object or an array of them", last),
-            },
+            }
             Route::Health => self.stage(200, "{\"status\":\"ok\"}", last),
             Route::Metrics => {
                 self.all_counters[self.index].publish(self.totals);
-                let text = Totals::of(self.all_counters).prometheus();
-                self.staged.extend_from_slice(&answer(200, "text/plain; version=0.0.4", &text, last));
+                let text = Totals::of(self.all_counters).prometheus(self.behaviour.validate);
+                self.staged.end().extend_from_slice(&answer(200, "text/plain; version=0.0.4", &text, last));
                 *self.last |= last;
             }
             Route::NotFound => self.reject(404, "there are POST /events, GET /health and GET /metrics", last),
@@ -291,25 +319,64 @@ impl Serving<'_> {
     }
 
     fn stage_usual(&mut self, last: bool) {
-        self.staged.extend_from_slice(&usual_answer(self.behaviour, last));
+        self.staged.end().extend_from_slice(self.answers.usual(last));
         *self.last |= last;
+    }
+
+    /// Accepts so many events, if they are any.
+    #[inline]
+    fn take_events(&mut self, count: Option<u64>, last: bool) {
+        let Some(count) = count else {
+            return self.reject(400, validate::NO_EVENTS, last);
+        };
+        self.totals.events += count;
+        if count == 1 {
+            self.usual(last);
+        } else {
+            self.answers.push_accepted(count, last, self.staged.end());
+            *self.last |= last;
+        }
+    }
+
+    /// The same for events that are to be looked at or named.
+    fn take_kept_events(&mut self, count: Option<u64>, kept: &KeptBody, last: bool) {
+        if self.behaviour.validate {
+            let findings = validate::check(kept.whole(), self.received_unix_ms);
+            self.totals.events_invalid += findings.invalid;
+            let skew_ms_max = &mut self.totals.occurred_at_skew_ms_max;
+            *skew_ms_max = (*skew_ms_max).max(findings.skew_ms_max);
+            if let Some(problem) = findings.first_problem {
+                return self.reject(400, &problem, last);
+            }
+            debug_assert_eq!(count, Some(findings.valid), "the counter and the parser agree");
+        }
+        match count {
+            Some(count) if self.behaviour.echo => {
+                self.totals.events += count;
+                let ids = kept.ids();
+                let body = format!("{{\"message\":\"accepted\",\"count\":{count},\"eventIds\":{ids}}}");
+                self.stage(self.behaviour.status.unwrap_or(202), &body, last);
+            }
+            count => self.take_events(count, last),
+        }
     }
 
     /// Leaves of the answer staged from there on only its head.
     fn cut_body(&mut self, answer_at: usize) {
-        let answer = &self.staged[answer_at..];
+        let staged = self.staged.end();
+        let answer = &staged[answer_at..];
         let head =
             answer.windows(4).position(|window| window == b"\r\n\r\n").map_or(answer.len(), |at| at + 4);
-        self.staged.truncate(answer_at + head);
+        staged.truncate(answer_at + head);
     }
 
     fn reject(&mut self, status: u16, error: &str, last: bool) {
         self.totals.rejected += 1;
-        self.stage(status, &format!("{{\"error\":\"{error}\"}}"), last);
+        self.stage(status, &serde_json::json!({ "error": error }).to_string(), last);
     }
 
     fn stage(&mut self, status: u16, body: &str, last: bool) {
-        self.staged.extend_from_slice(&answer(status, "application/json", body, last));
+        self.staged.end().extend_from_slice(&answer(status, "application/json", body, last));
         *self.last |= last;
     }
 }
@@ -318,10 +385,11 @@ impl Peer {
     fn new(keep: bool) -> Self {
         Self {
             reader: RequestReader::new(),
-            events: EventCounter::new(keep),
+            events: EventCounter::default(),
+            kept: keep.then(KeptBody::default),
             answered: 0,
             usual: 0,
-            staged: Vec::new(),
+            staged: Outbox::default(),
             sending: false,
             dirty: false,
             last: false,
@@ -333,6 +401,9 @@ impl Peer {
     fn open(&mut self) {
         self.reader.reset();
         self.events.finish();
+        if let Some(kept) = &mut self.kept {
+            kept.clear();
+        }
         self.answered = 0;
         self.usual = 0;
         self.staged.clear();
@@ -341,18 +412,15 @@ impl Peer {
         self.gone = false;
         self.closing = false;
     }
-}
 
-fn usual_answer(behaviour: &Behaviour, last: bool) -> Vec<u8> {
-    match behaviour.profile {
-        Profile::Null => answer(behaviour.status.unwrap_or(200), "", "", last),
-        Profile::Control => {
-            answer(behaviour.status.unwrap_or(200), "application/json", "{\"status\":\"ok\"}", last)
+    /// Moves what is owed to the front of `room`, and says how many bytes that was: usual answers first, then what is staged.
+    fn fill(&mut self, room: &mut [u8], usual: &[u8]) -> usize {
+        let joined = self.usual * usual.len();
+        debug_assert!(joined <= room.len() / 2, "no more than JOINED_MAX");
+        for place in room[..joined].chunks_exact_mut(usual.len()) {
+            place.copy_from_slice(usual);
         }
-        Profile::EventApi => answer(behaviour.status.unwrap_or(202), "application/json", &accepted(1), last),
+        self.usual = 0;
+        joined + self.staged.take(&mut room[joined..])
     }
-}
-
-fn accepted(count: u64) -> String {
-    format!("{{\"message\":\"accepted\",\"count\":{count}}}")
 }

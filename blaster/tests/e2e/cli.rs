@@ -86,6 +86,7 @@ fn usage_errors_say_what_to_write_instead() {
         (&["--nonsense", "a:1"], &["--nonsense"]),
         (&["sink", "--profile", "none"], &["event-api, control, null"]),
         (&["sink", "--listen", "nowhere"], &["--listen"]),
+        (&["sink", "--profile", "null", "--validate"], &["--validate", "null", "use --profile event-api"]),
     ];
     for (args, words) in cases {
         assert_refused(&blaster(args), 2, words);

@@ -6,6 +6,8 @@ use std::net::TcpStream;
 use std::process::Command;
 use std::time::Duration;
 
+use jiff::{SignedDuration, Timestamp};
+
 use crate::child::{ALLOWANCE, BLASTER, Directory, Load, Running, skipped};
 use crate::report::Report;
 
@@ -30,18 +32,37 @@ impl Sink {
 
     /// What `/metrics` says, by name, without `sink_` and `_total`.
     fn metrics(&self) -> BTreeMap<String, u64> {
-        let mut stream = TcpStream::connect(&self.address).expect("it listens");
-        stream.set_read_timeout(Some(ALLOWANCE)).expect("a time above 0");
-        stream
-            .write_all(b"GET /metrics HTTP/1.1\r\nHost: sink\r\nConnection: close\r\n\r\n")
-            .expect("it reads");
-        let mut text = String::new();
-        stream.read_to_string(&mut text).expect("it answers and closes");
+        let text = self.talk(&[b"GET /metrics HTTP/1.1\r\nHost: sink\r\nConnection: close\r\n\r\n"]);
         let metric = |line: &str| {
-            let (name, value) = line.strip_prefix("sink_")?.split_once("_total ")?;
-            Some((name.to_owned(), value.parse().ok()?))
+            let (name, value) = line.strip_prefix("sink_")?.split_once(' ')?;
+            Some((name.trim_end_matches("_total").to_owned(), value.parse().ok()?))
         };
         text.lines().filter_map(metric).collect()
+    }
+
+    fn connect(&self) -> TcpStream {
+        let stream = TcpStream::connect(&self.address).expect("it listens");
+        stream.set_nodelay(true).expect("a socket option");
+        stream.set_read_timeout(Some(ALLOWANCE)).expect("a time above 0");
+        stream.set_write_timeout(Some(ALLOWANCE)).expect("a time above 0");
+        stream
+    }
+
+    /// All that comes back until it closes, for requests written in these pieces; the last of them asks it to close.
+    fn talk(&self, pieces: &[&[u8]]) -> String {
+        let mut stream = self.connect();
+        for piece in pieces {
+            stream.write_all(piece).expect("it reads");
+        }
+        let mut text = String::new();
+        stream.read_to_string(&mut text).expect("it answers and closes");
+        text
+    }
+
+    /// The statuses and bodies of what is answered to these bodies, pipelined.
+    fn post(&self, bodies: &[&str]) -> Vec<(u16, String)> {
+        let requests: String = bodies.iter().map(|body| post(body)).collect();
+        answers(&self.talk(&[requests.as_bytes(), LAST_REQUEST.as_bytes()]))
     }
 
     /// Requests, events and bytes are those sent, of the warm-up too.
@@ -56,6 +77,43 @@ impl Sink {
         }
         assert_eq!((metrics["malformed"], metrics["requests_rejected"]), (0, 0));
     }
+}
+
+/// Asks to close, and is answered 404.
+const LAST_REQUEST: &str = "GET /last HTTP/1.1\r\nHost: sink\r\nConnection: close\r\n\r\n";
+
+fn post(body: &str) -> String {
+    format!("POST /events HTTP/1.1\r\nHost: sink\r\nContent-Length: {}\r\n\r\n{body}", body.len())
+}
+
+/// The answers in `text`, all with a length, but for that to [`LAST_REQUEST`].
+fn answers(mut text: &str) -> Vec<(u16, String)> {
+    let mut answers = Vec::new();
+    while !text.is_empty() {
+        let (head, rest) = text.split_once("\r\n\r\n").expect("a whole head");
+        let status = head.split(' ').nth(1).and_then(|status| status.parse().ok()).expect("a status");
+        let length = head.lines().find_map(|line| line.strip_prefix("Content-Length: "));
+        let (body, rest) = rest.split_at(length.expect("a length").parse().unwrap());
+        answers.push((status, body.to_owned()));
+        text = rest;
+    }
+    let last = answers.pop();
+    assert_eq!(last.map(|(status, _)| status), Some(404), "the last request is answered last");
+    answers
+}
+
+/// A valid event that occurred now, as far as milliseconds can tell.
+fn event() -> String {
+    event_at(Timestamp::now())
+}
+
+fn event_at(time: Timestamp) -> String {
+    let time = time.strftime("%Y-%m-%dT%H:%M:%S%.3fZ");
+    format!(
+        "{{\"eventId\":\"6f1e6a1c-9a52-4c3e-8b0d-0123456789ab\",\"userId\":\"user_1\",\"sessionId\":\"session_1\",\
+         \"type\":\"form_submit\",\"payload\":{{\"userAgent\":\"a \\\"browser\\\"\",\"ip\":\"1.2.3.4\",\"formId\":\"form_1\",\
+         \"fields\":[\"email\",\"]\"]}},\"occurredAt\":\"{time}\"}}"
+    )
 }
 
 /// A load whose requests have all the time of the world, so that none is given up on a busy machine.
@@ -217,4 +275,131 @@ fn it_sums_up_when_it_is_interrupted() {
     let ended = sink.running.within(ALLOWANCE);
     assert_eq!(ended.status, Some(0), "{ended:?}");
     assert!(ended.stdout.contains(&format!("requests {}", report.sent())), "{ended:?}");
+}
+
+#[test]
+fn answers_to_batches_and_single_events_come_in_the_order_of_the_requests() {
+    for flags in [&[][..], &["--validate"]] {
+        let sink = Sink::start(flags);
+        // More than a joined send takes, and more than a staging room holds.
+        let counts: Vec<usize> =
+            (0..600).map(|number| if number % 5 < 4 { 1 } else { number % 30 }).collect();
+        let event = event();
+        let bodies: Vec<String> =
+            counts.iter().map(|&count| format!("[{}]", vec![&*event; count].join(","))).collect();
+        let bodies: Vec<&str> = bodies.iter().map(String::as_str).collect();
+        let expected: Vec<_> = counts
+            .iter()
+            .map(|count| (202, format!("{{\"message\":\"accepted\",\"count\":{count}}}")))
+            .collect();
+        assert_eq!(sink.post(&bodies), expected);
+        assert_eq!(sink.metrics()["events"], counts.iter().sum::<usize>() as u64);
+    }
+}
+
+#[test]
+fn invalid_events_are_answered_400_with_the_first_problem_and_counted() {
+    let sink = Sink::start(&["--validate"]);
+    let valid = event();
+    let nobody = valid.replace("user_1", "");
+    let unknown = valid.replace("form_submit", "form_\\\"submit");
+    let mixed = format!("[{valid},{nobody},{unknown},{valid}]");
+    let got = sink.post(&[&valid, &nobody, &unknown, &mixed, "[]", "{", "7", &format!("[{valid},{valid}]")]);
+    let errors: Vec<_> = got
+        .iter()
+        .map(|(status, body)| {
+            let body: serde_json::Value = serde_json::from_str(body).expect("JSON");
+            (*status, body["error"].as_str().unwrap_or_default().to_owned())
+        })
+        .collect();
+    for (index, status, error) in [
+        (0, 202, ""),
+        (1, 400, "event 1: userId is empty"),
+        (2, 400, "event 1: type \"form_\\\"submit\" is none of page_view, "),
+        (3, 400, "event 2: userId is empty"),
+        (4, 202, ""),
+        (5, 400, "the body is no JSON: EOF"),
+        (6, 400, "want a JSON object or an array of them"),
+        (7, 202, ""),
+    ] {
+        assert_eq!(errors[index].0, status, "{index}: {errors:?}");
+        assert!(errors[index].1.starts_with(error), "{index}: {errors:?}");
+    }
+    let metrics = sink.metrics();
+    // With the last request, which was a 404.
+    assert_eq!((metrics["requests"], metrics["requests_rejected"]), (9, 6));
+    assert_eq!((metrics["events"], metrics["events_invalid"]), (3, 6));
+    sink.running.signal("INT");
+    let ended = sink.running.within(ALLOWANCE);
+    assert!(ended.stdout.contains("invalid events 6"), "{ended:?}");
+}
+
+#[test]
+fn a_body_is_validated_whole_wherever_it_is_cut() {
+    let sink = Sink::start(&["--validate"]);
+    let event = event();
+    let wrong = event.replace("6f1e6a1c", "6f1e6a1x");
+    for (body, status) in [(&event, 202), (&wrong, 400)] {
+        let request = post(body);
+        for cut in (1..request.len()).step_by(29) {
+            let (front, back) = request.as_bytes().split_at(cut);
+            let text = sink.talk(&[front, back, LAST_REQUEST.as_bytes()]);
+            assert_eq!(answers(&text)[0].0, status, "cut at {cut}: {text}");
+        }
+    }
+    // In chunks, and larger than any buffer.
+    let batch = format!("[{}]", vec![&*event; 1000].join(","));
+    let chunk = |data: &[u8]| [format!("{:x}\r\n", data.len()).as_bytes(), data, b"\r\n"].concat();
+    let chunks: Vec<u8> = batch.as_bytes().chunks(4999).flat_map(chunk).collect();
+    let head = "POST /events HTTP/1.1\r\nHost: sink\r\nTransfer-Encoding: chunked\r\n\r\n";
+    let text = sink.talk(&[head.as_bytes(), &chunks, b"0\r\n\r\n", LAST_REQUEST.as_bytes()]);
+    assert_eq!(answers(&text), [(202, "{\"message\":\"accepted\",\"count\":1000}".to_owned())]);
+}
+
+#[test]
+fn a_body_too_large_to_validate_is_refused_and_the_next_one_is_not() {
+    let sink = Sink::start(&["--validate"]);
+    let large = format!("[{}{}]", event(), " ".repeat(10 << 20));
+    let got = sink.post(&[&large, &event()]);
+    assert_eq!((got[0].0, got[1].0), (400, 202), "{got:?}");
+    assert!(got[0].1.contains("larger than 10485760 bytes"), "{got:?}");
+}
+
+#[test]
+fn how_far_events_are_from_the_wall_clock_is_told_when_validating() {
+    let sink = Sink::start(&["--validate"]);
+    assert_eq!(sink.metrics()["occurred_at_skew_ms_max"], 0);
+    let old = event_at(Timestamp::now() - SignedDuration::from_hours(1));
+    assert_eq!(sink.post(&[&old])[0].0, 202, "{old}");
+    let skew_ms = sink.metrics()["occurred_at_skew_ms_max"];
+    assert!((3_600_000..3_600_000 + ALLOWANCE.as_millis() as u64).contains(&skew_ms), "{skew_ms}");
+    assert_eq!(sink.post(&[&event()])[0].0, 202);
+    assert_eq!(sink.metrics()["occurred_at_skew_ms_max"], skew_ms, "the largest since the start");
+    let plain = Sink::start(&[]).metrics();
+    assert!(
+        !plain.contains_key("occurred_at_skew_ms_max") && !plain.contains_key("events_invalid"),
+        "{plain:?}"
+    );
+}
+
+#[test]
+fn every_event_of_the_preset_is_valid() {
+    let sink = Sink::start(&["--validate"]);
+    let report = Load { rate: "3k", depth: 16, ..load(&sink.address) }.run().report;
+    report.assert_all("/requests/ok");
+    assert_eq!(sink.metrics()["events_invalid"], 0);
+    sink.assert_counted(&report);
+}
+
+#[test]
+fn a_client_that_never_reads_is_cut_off() {
+    let sink = Sink::start(&[]);
+    let mut stream = sink.connect();
+    let requests = "GET /metrics HTTP/1.1\r\nHost: sink\r\n\r\n".repeat(1000);
+    // Some 40 kB of them, answered with some 1 MB: it would be owed 2 GB.
+    let cut_off = (0..2000).find_map(|_| stream.write_all(requests.as_bytes()).err());
+    let kind = cut_off.expect("it is cut off").kind();
+    use std::io::ErrorKind::{BrokenPipe, ConnectionReset};
+    assert!(matches!(kind, BrokenPipe | ConnectionReset), "{kind:?}");
+    assert_eq!(sink.metrics()["connections_cut"], 1);
 }
