@@ -30,7 +30,7 @@ pub fn measure(stopwatch: &Stopwatch) {
         .collect();
     responses(stopwatch, "response, every head different", &[&server_counts], BATCH);
 
-    let tape = benches::tape::events("127.0.0.1:3000", 0).expect("the preset is known");
+    let tape = benches::tape::events("127.0.0.1:3000", 0, None).expect("the preset is known");
     let mut reader = RequestReader::new();
     let mut template = RequestTemplate::default();
     let mut count = Count(0);

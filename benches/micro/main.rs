@@ -1,6 +1,7 @@
 //! What each step of a request's way costs, without a kernel. `cargo bench -p benches [-- NAME…]`; `-- --test` runs
 //! each once.
 
+mod fresh;
 mod http1;
 mod recorder;
 mod schedule;
@@ -15,5 +16,6 @@ fn main() {
     schedule::measure(&stopwatch);
     recorder::measure(&stopwatch);
     worker::measure(&stopwatch);
+    fresh::measure(&stopwatch);
     tape::measure(&stopwatch);
 }

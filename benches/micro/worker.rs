@@ -38,7 +38,7 @@ pub fn measure(stopwatch: &Stopwatch) {
 }
 
 fn run(stopwatch: &Stopwatch, name: &str, depth: u32, schedule: Option<Schedule>) {
-    let (tape, reel) = tape::tape(&tape::get("127.0.0.1:3000", "/events").expect("a sound path"));
+    let (tape, reel) = tape::tape(tape::get("127.0.0.1:3000", "/events").expect("a sound path"));
     let plan = WorkerPlan {
         streams: vec![StreamPlan {
             schedule,

@@ -10,6 +10,7 @@ use blaster_core::plan::target::Target;
 use blaster_core::time::Nanos;
 use blaster_sink::profile::Profile;
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use payloads::{Encoding, Mix, Shares};
 
 /// Drives an HTTP server at the rate you ask for, and tells the truth about what came back.
 #[derive(Debug, Parser)]
@@ -21,6 +22,8 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
         blaster --rps 1000000                      a million events/s at the built-in sink\n  \
         blaster --rps 50k --target api:3000        events to POST http://api:3000/events\n  \
         blaster --rps 2k http://api:3000/health    plain GETs\n  \
+        blaster --eps 5m --batch 1:100,10:10,100:3 api:3000\n  \
+                                                   events in batches of three sizes\n  \
         blaster --stages 30s:10k,1m:=50k api:3000  a ramp, then a spike\n\n\
         Exit status: 0 done, 1 failed or nothing answered, 2 bad usage, 3 client-limited, 99 an SLO failed, 130 interrupted"
 )]
@@ -40,6 +43,95 @@ pub enum Command {
     Run(Box<RunArgs>),
     /// Serve the built-in target
     Sink(SinkArgs),
+    /// List the presets, show what would be sent, check a template
+    #[command(subcommand)]
+    Payloads(PayloadsCommand),
+}
+
+/// `blaster payloads`.
+#[derive(Debug, Subcommand)]
+pub enum PayloadsCommand {
+    /// What presets there are
+    List {
+        /// Write the list as JSON here; `-` is standard output
+        #[arg(long, value_name = "FILE")]
+        json: Option<PathBuf>,
+    },
+    /// What would be sent
+    Show(Box<ShowArgs>),
+    /// Find what is wrong with a template, a file of lines or a preset
+    Check {
+        /// `.json` or any other template, `.jsonl`, or a preset's `.toml`
+        #[arg(value_name = "FILE")]
+        file: String,
+        /// Write the outcome as JSON here; `-` is standard output
+        #[arg(long, value_name = "FILE")]
+        json: Option<PathBuf>,
+    },
+}
+
+/// `blaster payloads show`.
+#[derive(Clone, Debug, Args)]
+pub struct ShowArgs {
+    /// A preset's name, or a file: a preset's `.toml`, a template, `.jsonl`
+    #[arg(value_name = "NAME|FILE", required_unless_present_any = ["preset", "body", "body_dir"])]
+    pub name: Option<String>,
+    /// How many requests
+    #[arg(short = 'n', long, value_name = "K", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
+    pub count: u32,
+    /// The bytes as they would be sent, for a pipe
+    #[arg(long)]
+    pub raw: bool,
+    /// The server, for the Host header
+    #[arg(short = 'T', long, value_name = "HOST:PORT", default_value = "localhost:3000")]
+    pub target: Target,
+    /// Repeats payloads
+    #[arg(long, value_name = "N")]
+    pub seed: Option<u64>,
+    /// What to send.
+    #[command(flatten)]
+    pub payload: PayloadArgs,
+    /// Method [default: the preset's, GET, with --body POST]
+    #[arg(short = 'X', long, short_alias = 'm', value_name = "METHOD")]
+    pub method: Option<String>,
+    /// Path and query; may have {{fields}}
+    #[arg(long, value_name = "PATH")]
+    pub path: Option<String>,
+    /// Write the requests as JSON here; `-` is standard output
+    #[arg(long, value_name = "FILE")]
+    pub json: Option<PathBuf>,
+}
+
+/// What requests are made of.
+#[derive(Clone, Debug, Default, Args)]
+pub struct PayloadArgs {
+    /// What to send: a name of `blaster payloads list`, or a preset's FILE.toml [default: events, for a target without a path]
+    #[arg(long, value_name = "NAME|FILE", help_heading = "Request")]
+    pub preset: Option<String>,
+    /// Events a request: 10, or sizes and their weights by requests, as in 1:100,10:10,100:3 [default: 1]
+    #[arg(long, value_name = "MIX", help_heading = "Request")]
+    pub batch: Option<Mix>,
+    /// Only these types of events, by weight, as in page_view:70,purchase:5 [default: the preset's, evenly]
+    #[arg(long, value_name = "TYPE:N,…", help_heading = "Request")]
+    pub events: Option<Shares>,
+    /// A setting of the preset, such as its key; repeatable
+    #[arg(long = "set", value_name = "NAME=VALUE", value_parser = setting, help_heading = "Request")]
+    pub settings: Vec<(String, String)>,
+    /// A header, as in 'X-Api-Key: k'; may have {{fields}}; repeatable
+    #[arg(short = 'H', long = "header", value_name = "NAME: VALUE", help_heading = "Request")]
+    pub headers: Vec<String>,
+    /// Body: text, @TEMPLATE.json, @ROWS.jsonl for a request a line, or any other @FILE as it is
+    #[arg(short, long, value_name = "S|@FILE", help_heading = "Request")]
+    pub body: Option<String>,
+    /// Bodies: every file of a folder, by the same rules
+    #[arg(long, value_name = "DIR", conflicts_with = "body", help_heading = "Request")]
+    pub body_dir: Option<String>,
+    /// Send lines and files in random order
+    #[arg(long, help_heading = "Request")]
+    pub shuffle: bool,
+    /// Compress bodies: gzip or zstd; done once, so that they are stale
+    #[arg(long, value_name = "HOW", help_heading = "Request")]
+    pub encoding: Option<Encoding>,
 }
 
 /// `blaster run`.
@@ -81,21 +173,27 @@ pub struct RunArgs {
     /// Give a request up so long after it was sent [default: 10s]
     #[arg(long, value_name = "TIME", help_heading = "Load")]
     pub timeout: Option<Nanos>,
-    /// What to send: `events` [default for a target without a path]
-    #[arg(long, value_name = "NAME", help_heading = "Request")]
-    pub preset: Option<String>,
+    /// Total offered events per second instead of --rps, as in 5m; a request carries one or a batch
+    #[arg(long, value_name = "N", allow_hyphen_values = true, conflicts_with_all = ["rps", "stages"], help_heading = "Load")]
+    pub eps: Option<Rate>,
+    /// What to send.
+    #[command(flatten)]
+    pub payload: PayloadArgs,
     /// Method of a request of your own [default: GET, with --body POST]
     #[arg(short = 'X', long, short_alias = 'm', value_name = "METHOD", help_heading = "Request")]
     pub method: Option<String>,
-    /// Path and query
+    /// Path and query; may have {{fields}}
     #[arg(long, value_name = "PATH", help_heading = "Request")]
     pub path: Option<String>,
-    /// A header, as in 'X-Api-Key: k'; repeatable
-    #[arg(short = 'H', long = "header", value_name = "NAME: VALUE", help_heading = "Request")]
-    pub headers: Vec<payloads::Header>,
-    /// Body: text, @FILE, or @FILE.jsonl for a request a line
-    #[arg(short, long, value_name = "S|@FILE", help_heading = "Request")]
-    pub body: Option<String>,
+    /// Send ids and times as they were serialized, not new ones each time
+    #[arg(long, help_heading = "Request")]
+    pub stale: bool,
+    /// Different requests to prepare [default: 4096, or as many as fit in 8 MiB]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..), help_heading = "Request")]
+    pub tape: Option<u32>,
+    /// Most memory these may take, as in 64m or 1g [default: 256m]
+    #[arg(long, value_name = "SIZE", value_parser = size, help_heading = "Request")]
+    pub tape_memory: Option<usize>,
     /// Statuses that count as ok [default: the preset's, else 200-399]
     #[arg(long, value_name = "CODES", help_heading = "Request")]
     pub expect: Option<Statuses>,
@@ -204,6 +302,29 @@ fn cpu_list(text: &str) -> Result<CpuList, String> {
     if cpus.is_empty() { Err(wrong()) } else { Ok(CpuList(cpus)) }
 }
 
+/// Bytes, with a suffix `k`, `m` or `g` for KiB, MiB, GiB.
+fn size(text: &str) -> Result<usize, String> {
+    let wrong = || "want a size, as in 64m or 1g".to_owned();
+    let unit_at = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+    let (digits, unit) = text.split_at(unit_at);
+    let shift = match unit.to_ascii_lowercase().as_str() {
+        "" | "b" => 0,
+        "k" | "kb" | "kib" => 10,
+        "m" | "mb" | "mib" => 20,
+        "g" | "gb" | "gib" => 30,
+        _ => return Err(wrong()),
+    };
+    let number: usize = digits.parse().map_err(|_| wrong())?;
+    number.checked_mul(1 << shift).filter(|&bytes| bytes > 0).ok_or_else(wrong)
+}
+
+fn setting(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((name, value)) if !name.is_empty() => Ok((name.to_owned(), value.to_owned())),
+        _ => Err("want NAME=VALUE, as in write_key=abc".to_owned()),
+    }
+}
+
 fn tag(text: &str) -> Result<(String, String), String> {
     match text.split_once('=') {
         Some((key, value)) if !key.is_empty() => Ok((key.to_owned(), value.to_owned())),
@@ -239,6 +360,17 @@ mod tests {
         let run = Cli::parse_from(["blaster", "run", "-R", "max", "-p", "auto", "-T", "a:1", "-T", "b:2=3"]);
         let Some(Command::Run(args)) = run.command else { panic!("not run") };
         assert_eq!((args.rps, args.targets[1].weight), (Some(RateSpec::Max), 3));
+    }
+
+    #[test]
+    fn sizes_are_bytes_or_powers_of_1024() {
+        assert_eq!(
+            ["100", "64k", "256m", "1g", "8MiB", "2GB"].map(|text| size(text).unwrap()),
+            [100, 64 << 10, 256 << 20, 1 << 30, 8 << 20, 2 << 30]
+        );
+        for wrong in ["", "m", "0", "-1m", "1.5g", "1t", "99999999999999999g"] {
+            assert!(size(wrong).is_err(), "{wrong}");
+        }
     }
 
     #[test]

@@ -112,6 +112,11 @@ impl Observer for Console {
         self.stops
     }
 
+    fn warn(&mut self, warning: &str) {
+        self.wipe();
+        let _ = writeln!(std::io::stderr(), "warning: {warning}");
+    }
+
     fn starting(&mut self, facts: &PlanFacts) {
         self.warmup = Nanos(facts.warmup_ns);
         self.total = Nanos(facts.warmup_ns + facts.duration_ns);

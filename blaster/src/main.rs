@@ -3,18 +3,21 @@
 use std::collections::hash_map::RandomState;
 use std::hash::{BuildHasher, Hasher};
 use std::io::{IsTerminal, Write};
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::Context;
-use blaster::cli::{Cli, Command, RunArgs, SinkArgs};
+use blaster::cli::{Cli, Command, PayloadsCommand, RunArgs, SinkArgs};
 use blaster::console::{self, Console};
 use blaster::exit;
 use blaster::output::summary;
+use blaster::payloads_command;
 use blaster::results::Results;
 use blaster::run::{RunError, run};
 use blaster::settings::{Settings, UsageError};
 use blaster::sink_command;
 use blaster_core::report::Report;
+use blaster_ring::system;
 use blaster_sink::SinkError;
 use blaster_sink::counters::Totals;
 use clap::Parser;
@@ -27,6 +30,7 @@ fn main() -> ExitCode {
         None => drive(&cli.run),
         Some(Command::Run(args)) => drive(args),
         Some(Command::Sink(args)) => serve(args),
+        Some(Command::Payloads(command)) => payloads(command),
     };
     match result {
         Ok(status) => ExitCode::from(status),
@@ -103,6 +107,45 @@ fn serve(args: &SinkArgs) -> anyhow::Result<u8> {
     Ok(exit::DONE)
 }
 
+/// `blaster payloads`.
+fn payloads(command: &PayloadsCommand) -> anyhow::Result<u8> {
+    match command {
+        PayloadsCommand::List { json: None } => {
+            say_all(None, payloads_command::list(console::width()).as_bytes())?;
+        }
+        PayloadsCommand::List { json: path } => say_json(path, &payloads_command::list_json())?,
+        PayloadsCommand::Show(args) => {
+            let seed = args.seed.unwrap_or_else(random_seed);
+            let shown = payloads_command::show(args, seed, system::unix_time_ns())?;
+            match &args.json {
+                None if args.raw => say_all(None, shown.raw())?,
+                None => say_all(None, shown.pretty().as_bytes())?,
+                path => say_json(path, &shown.json())?,
+            }
+        }
+        PayloadsCommand::Check { file, json } => {
+            let outcome = payloads_command::check(file);
+            if json.is_some() {
+                say_json(json, &payloads_command::check_json(file, &outcome))?;
+            }
+            let what = outcome?;
+            if json.is_none() {
+                say_all(None, format!("{file}: {what}\n").as_bytes())?;
+            }
+        }
+    }
+    Ok(exit::DONE)
+}
+
+fn say_json(path: &Option<PathBuf>, value: &serde_json::Value) -> anyhow::Result<()> {
+    say_all(path.as_deref(), format!("{value:#}\n").as_bytes())
+}
+
+fn say_all(path: Option<&Path>, bytes: &[u8]) -> anyhow::Result<()> {
+    let name = path.unwrap_or(Path::new("standard output"));
+    payloads_command::write(path, bytes).with_context(|| format!("cannot write {}", name.display()))
+}
+
 /// A seed that differs from run to run; the report says which it was.
 fn random_seed() -> u64 {
     // 53 bits, so that it survives every JSON reader.
@@ -113,7 +156,11 @@ fn random_seed() -> u64 {
 fn failure_status(error: &anyhow::Error) -> u8 {
     match error.downcast_ref::<RunError>() {
         Some(
-            RunError::Usage(_) | RunError::Limit(_) | RunError::Cores { .. } | RunError::TapeTooLarge { .. },
+            RunError::Usage(_)
+            | RunError::Limit(_)
+            | RunError::Cores { .. }
+            | RunError::TapeTooLarge { .. }
+            | RunError::TapeMemory { .. },
         ) => exit::USAGE,
         Some(RunError::Interrupted) => exit::INTERRUPTED,
         Some(_) => exit::FAILED,

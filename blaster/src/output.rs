@@ -8,4 +8,4 @@ pub mod json;
 pub mod summary;
 mod text;
 
-pub(crate) use text::cut;
+pub(crate) use text::{cut, hanging, pad};

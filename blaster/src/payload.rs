@@ -1,26 +1,32 @@
 //! What goes to a target, and how it comes onto the tape.
 
+use std::io;
+
 use blaster_core::load::tape::{Cut, Mark, Recording, TAPE_BYTES_MAX};
 use blaster_core::plan::statuses::Statuses;
 use blaster_core::plan::target::Target;
-use payloads::{Body, Extent, Head, Header, Preset};
+use payloads::fresh::Place;
+use payloads::{Extent, Files, Requests, Wish};
 
-use crate::cli::RunArgs;
+use crate::cli::{PayloadArgs, RunArgs};
 use crate::settings::UsageError;
-
-/// What the command line asks for, for one target.
-pub struct PayloadWish<'a> {
-    args: &'a RunArgs,
-    target: &'a Target,
-}
 
 /// What goes to one target.
 #[derive(Debug)]
 pub struct Payload {
-    source: Source,
-    method: String,
-    path: String,
-    headers: Vec<Header>,
+    requests: Requests,
+    /// Fresh fields stay as they are serialized.
+    stale: bool,
+}
+
+/// How much of it comes onto the tape.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TapeSize {
+    /// `--tape`: so many requests a target; the default is enough for variety, few enough to stay near a CPU and to be made in a
+    /// few milliseconds.
+    pub requests: Option<usize>,
+    /// The most bytes all tapes of the process may take together.
+    pub bytes_max: usize,
 }
 
 /// Why requests did not come onto the tape.
@@ -34,79 +40,69 @@ pub enum WriteError {
     TapeFull,
 }
 
-#[derive(Debug)]
-enum Source {
-    Preset(&'static Preset),
-    Own(Body),
-}
+/// `--tape` unless told otherwise: the least of these.
+const REQUESTS_DEFAULT: usize = 4096;
+const BYTES_DEFAULT: usize = 8 << 20;
 
-/// Requests on a target's piece of the tape: enough for variety, few enough to stay in a CPU's cache and to be made in a few
-/// milliseconds.
-const REQUESTS: Extent = Extent { requests: 4096, bytes: 64 << 20 };
+/// `--tape-memory` unless told otherwise.
+pub const TAPE_MEMORY_DEFAULT: usize = 256 << 20;
 
-impl<'a> PayloadWish<'a> {
-    /// The wish of these arguments.
-    pub fn of(args: &'a RunArgs, target: &'a Target) -> Self {
-        Self { args, target }
-    }
-}
+/// The preset of a target without a path.
+const PRESET_DEFAULT: &str = "events";
 
 impl Payload {
-    /// A bare `HOST:PORT` gets the `events` preset; a path, method or body make it a plain request.
-    pub fn new(wish: &PayloadWish<'_>) -> Result<Self, UsageError> {
-        let PayloadWish { args, target } = wish;
-        let path = args.path.as_ref().or(target.path.as_ref());
-        let plain = path.is_some() || args.method.is_some() || args.body.is_some();
-        let source = match &args.preset {
-            Some(_) if args.body.is_some() => return Err(UsageError::PresetAndBody),
-            Some(name) => Source::Preset(payloads::preset(name)?),
-            None if plain => Source::Own(args.body.as_deref().map_or_else(|| Ok(Body::none()), body)?),
-            None => Source::Preset(payloads::preset("events")?),
-        };
-        let (method, default_path) = match &source {
-            Source::Preset(preset) => (preset.method, preset.path),
-            Source::Own(_) if args.body.is_some() => ("POST", "/"),
-            Source::Own(_) => ("GET", "/"),
-        };
-        let payload = Self {
-            method: args.method.clone().unwrap_or_else(|| method.to_owned()),
-            path: path.cloned().unwrap_or_else(|| default_path.to_owned()),
-            headers: args.headers.clone(),
-            source,
-        };
-        // Whatever is wrong with it is a usage error, found now.
-        payload.head(target)?;
-        Ok(payload)
+    /// A bare `HOST:PORT` gets the `events` preset, and so does what asks for events; a path, method or body make it a plain request.
+    pub fn new(args: &RunArgs, target: &Target) -> Result<Self, UsageError> {
+        let payload = &args.payload;
+        let path = args.path.as_deref().or(target.path.as_deref());
+        let is_own = payload.body.is_some() || payload.body_dir.is_some();
+        if payload.preset.is_some() && is_own {
+            return Err(UsageError::PresetAndBody);
+        }
+        if let Some(flag) = payload.events_flag(args.eps.is_some()).filter(|_| is_own) {
+            return Err(UsageError::EventsAndBody { flag });
+        }
+        let is_plain = path.is_some() || args.method.is_some() || is_own;
+        let asks_for_events = payload.events_flag(args.eps.is_some()).is_some();
+        let preset =
+            payload.preset.as_deref().or_else(|| (!is_plain || asks_for_events).then_some(PRESET_DEFAULT));
+        let wish = Wish { preset, method: args.method.as_deref(), path, ..payload.wish() };
+        let requests = Requests::new(&wish, &Disk)?;
+        Ok(Self { stale: args.stale || requests.encoding().is_some(), requests })
     }
 
     /// Statuses that are ok unless told otherwise.
-    pub fn ok(&self) -> Statuses {
-        match &self.source {
-            Source::Preset(preset) => preset.ok.parse().expect("a preset's statuses are well-formed"),
-            Source::Own(_) => Statuses::default(),
-        }
+    pub fn ok(&self) -> Result<Statuses, UsageError> {
+        self.requests.ok().map_or_else(
+            || Ok(Statuses::default()),
+            |ok| ok.parse().map_err(|error| UsageError::PresetOk { ok: ok.to_owned(), error }),
+        )
     }
 
     /// Path and query.
     pub fn path(&self) -> &str {
-        &self.path
+        self.requests.path()
     }
 
     /// For the summary: `events, 1 per request`, or the method.
     pub fn describe(&self) -> String {
-        match &self.source {
-            Source::Preset(preset) => format!("{}, 1 per request", preset.name),
-            Source::Own(_) => self.method.clone(),
-        }
+        let describe = self.requests.describe();
+        if self.stale { format!("{describe}, stale") } else { describe }
     }
 
     /// Its answers have no bodies.
     pub fn answers_to_head(&self) -> bool {
-        self.method.eq_ignore_ascii_case("HEAD")
+        self.requests.answers_without_body()
     }
 
-    fn head(&self, target: &Target) -> Result<Head, payloads::Error> {
-        Head::new(&self.method, &target.host_header(), &self.path, &self.headers)
+    /// The key of an ok answer's JSON that says how many events it takes.
+    pub fn count_key(&self) -> Option<&str> {
+        self.requests.acknowledged()
+    }
+
+    /// Events a request carries on average; none if nobody knows.
+    pub fn mean_events(&self) -> Option<f64> {
+        self.requests.mean_events()
     }
 
     /// Appends a section to `recording`; its classes are numbered from `first_class`. Returns their names.
@@ -114,29 +110,89 @@ impl Payload {
         &self,
         recording: &mut Recording,
         target: &Target,
+        size: TapeSize,
         first_class: u16,
         seed: u64,
-        now_unix_ms: u64,
+        now_unix_ns: u64,
     ) -> Result<Vec<String>, WriteError> {
-        let head = self.head(target)?;
-        let serialized = match &self.source {
-            Source::Preset(preset) => preset.serialize(&head, REQUESTS, seed, now_unix_ms),
-            Source::Own(body) => body.serialize(&head, REQUESTS)?,
+        let extent = Extent {
+            requests: size.requests.unwrap_or(REQUESTS_DEFAULT),
+            bytes: if size.requests.is_some() { usize::MAX } else { BYTES_DEFAULT },
+            bytes_max: size.bytes_max,
         };
-        let cuts = serialized.requests.iter().map(|piece| {
-            let mark = Mark { class: first_class + piece.class, events: piece.events };
-            Cut { end: piece.end, places_end: 0, mark }
+        let serialized = self.requests.serialize(&target.host_header(), extent, seed, now_unix_ns)?;
+        let cuts = serialized.requests.iter().map(|piece| Cut {
+            end: piece.end,
+            places_end: if self.stale { 0 } else { piece.places_end as usize },
+            mark: Mark { class: first_class + piece.class, events: piece.events },
         });
         if recording.len() + serialized.bytes.len() > TAPE_BYTES_MAX {
             return Err(WriteError::TapeFull);
         }
-        recording.push_section(serialized.bytes, cuts, []);
+        let places: Vec<Place> = if self.stale { Vec::new() } else { serialized.places };
+        recording.push_section(serialized.bytes, cuts, places);
         Ok(serialized.classes)
     }
 }
 
-fn body(text: &str) -> Result<Body, UsageError> {
-    let Some(path) = text.strip_prefix('@') else { return Ok(Body::bytes(text.as_bytes().to_vec())) };
-    let bytes = std::fs::read(path).map_err(|error| UsageError::Body { path: path.to_owned(), error })?;
-    if path.ends_with(".jsonl") { Ok(Body::lines(&bytes)?) } else { Ok(Body::bytes(bytes)) }
+impl PayloadArgs {
+    /// What these arguments alone ask for.
+    pub fn wish(&self) -> Wish<'_> {
+        Wish {
+            preset: self.preset.as_deref(),
+            settings: &self.settings,
+            mix: self.batch.as_ref(),
+            shares: self.events.as_ref(),
+            headers: &self.headers,
+            body: self.body.as_deref(),
+            body_folder: self.body_dir.as_deref(),
+            shuffle: self.shuffle,
+            encoding: self.encoding,
+            ..Wish::default()
+        }
+    }
+
+    /// The first flag that only makes sense for events.
+    fn events_flag(&self, eps: bool) -> Option<&'static str> {
+        let flags = [
+            (eps, "--eps"),
+            (self.batch.is_some(), "--batch"),
+            (self.events.is_some(), "--events"),
+            (!self.settings.is_empty(), "--set"),
+        ];
+        flags.into_iter().find_map(|(is_given, flag)| is_given.then_some(flag))
+    }
+}
+
+/// This machine's files.
+#[derive(Debug)]
+pub struct Disk;
+
+impl Files for Disk {
+    fn read(&self, path: &str) -> io::Result<Vec<u8>> {
+        // Before a file that does not end, or fills the memory, is read.
+        let meta = std::fs::metadata(path)?;
+        if meta.is_dir() {
+            return Err(io::Error::from(io::ErrorKind::IsADirectory));
+        }
+        if meta.len() > payloads::BYTES_MAX as u64 {
+            let limit = payloads::BYTES_MAX >> 20;
+            return Err(io::Error::other(format!("it has {} bytes, the limit is {limit} MiB", meta.len())));
+        }
+        std::fs::read(path)
+    }
+
+    fn list(&self, folder: &str) -> io::Result<Vec<String>> {
+        let mut paths = Vec::new();
+        for entry in std::fs::read_dir(folder)? {
+            let path = entry?.path();
+            if path.is_file() {
+                let name = path.to_str().ok_or_else(|| {
+                    io::Error::other(format!("the name of {} is not UTF-8", path.display()))
+                })?;
+                paths.push(name.to_owned());
+            }
+        }
+        Ok(paths)
+    }
 }

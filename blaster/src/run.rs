@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::mpsc::RecvTimeoutError;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime};
 
 use blaster_core::load::engine::ConnectFailure;
 use blaster_core::load::schedule::Schedule;
@@ -14,6 +14,7 @@ use blaster_core::plan::{Load, Plan};
 use blaster_core::report::Report;
 use blaster_core::report::collector::{Collector, FinishedInterval};
 use blaster_core::report::facts::{AskedRate, CoreFacts, Environment, PlanFacts, RunFacts};
+use blaster_core::report::units::bytes;
 use blaster_core::time::Nanos;
 use blaster_ring::{Clock, EngineConfig, socket, system};
 use blaster_sink::profile::{Behaviour, Profile};
@@ -23,6 +24,7 @@ use payloads::fresh::Fields;
 
 use crate::environment;
 use crate::limits::{self, LimitError};
+use crate::link::{self, Demand};
 use crate::payload::{Payload, WriteError};
 use crate::resolve::{ResolveError, is_local, resolve};
 use crate::settings::{Settings, UsageError};
@@ -34,6 +36,8 @@ pub trait Observer {
     fn stops(&mut self) -> u32;
     /// The run is about to start.
     fn starting(&mut self, facts: &PlanFacts);
+    /// The plan may not come out as its user thinks.
+    fn warn(&mut self, warning: &str);
     /// An interval is over on all shards.
     fn interval(&mut self, interval: &FinishedInterval);
 }
@@ -87,6 +91,19 @@ pub enum RunError {
         /// How many.
         targets: usize,
     },
+    /// Nor in the memory they may take.
+    #[error(
+        "the requests take {} for each of {copies} threads, together the limit is {}: lower --tape, raise --tape-memory, or use \
+         fewer threads or smaller bodies", bytes(*.each as u64), bytes(*.limit as u64)
+    )]
+    TapeMemory {
+        /// Bytes, a thread's; more than one has a copy of its own where ids and times are written anew.
+        each: usize,
+        /// Threads with a copy of their own.
+        copies: usize,
+        /// Bytes, what is allowed.
+        limit: usize,
+    },
     /// An executor.
     #[error("cannot start a shard: {0}")]
     Shard(String),
@@ -135,6 +152,14 @@ pub fn run(settings: &mut Settings, observer: &mut impl Observer) -> Result<Repo
     let shared_core = target_is_local && cpus.allowed.iter().all(|cpu| shard_cpus.contains(cpu));
     let _ = system::pin_thread(&cpus.off_shards(&shard_cpus));
     let (recording, classes) = record(settings)?;
+    check_memory(&recording, shards, settings.tape.bytes_max)?;
+    if let (Load::Open { curve, .. }, false) = (&settings.plan.load, target_is_local) {
+        let (peak, mean_events) = (curve.peak(), settings.payloads[0].mean_events());
+        let demand = Demand { peak, mean_events, bytes_per_request: recording.mean_request_bytes() };
+        if let Some(warning) = demand.exceeds(link::fastest_bits()) {
+            observer.warn(&warning);
+        }
+    }
     let (_, reels) = recording.finish(shards);
     let facts = plan_facts(settings, shards);
     let spin = !shared_core && limits::cpu_quota().is_none() && no_cpu_twice(&shard_cpus);
@@ -411,13 +436,22 @@ fn start_sink(settings: &Settings, cpus: &[usize]) -> Result<Sink, SinkError> {
 
 /// All requests of the run, and the names of their classes.
 fn record(settings: &Settings) -> Result<(Recording, Vec<String>), RunError> {
-    let now_unix_ms = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_millis() as u64);
     let (mut recording, mut classes) = (Recording::new(), Vec::new());
     let several = settings.plan.targets.len() > 1;
     for (index, (target, payload)) in settings.plan.targets.iter().zip(&settings.payloads).enumerate() {
         let seed = settings.plan.seed.wrapping_add(index as u64);
-        let names = match payload.write(&mut recording, target, classes.len() as u16, seed, now_unix_ms) {
+        let names = match payload.write(
+            &mut recording,
+            target,
+            settings.tape,
+            classes.len() as u16,
+            seed,
+            system::unix_time_ns(),
+        ) {
             Ok(names) => names,
+            Err(WriteError::Payload(payloads::Error::TooLarge { needed, limit, .. })) => {
+                return Err(RunError::TapeMemory { each: needed, copies: 1, limit });
+            }
             Err(WriteError::Payload(error)) => return Err(UsageError::Payload(error).into()),
             Err(WriteError::TapeFull) => {
                 return Err(RunError::TapeTooLarge { targets: settings.plan.targets.len() });
@@ -473,7 +507,7 @@ fn shard_plans(
                         first_request: tape.section(index).requests.len() * shard / shards,
                         expect: settings.expect[index].clone(),
                         answers_to_head: settings.payloads[index].answers_to_head(),
-                        count_key: None,
+                        count_key: settings.payloads[index].count_key().map(str::to_owned),
                         fields: fields(&lanes, part.seed),
                     }
                 })
@@ -501,6 +535,15 @@ fn shard_plans(
             }
         })
         .collect()
+}
+
+/// Threads write to a copy of their own.
+fn check_memory(recording: &Recording, shards: usize, limit: usize) -> Result<(), RunError> {
+    let copies = if recording.is_fresh() { shards } else { 1 };
+    if recording.len() * copies <= limit {
+        return Ok(());
+    }
+    Err(RunError::TapeMemory { each: recording.len(), copies, limit })
 }
 
 /// What writes the fresh fields of these lanes: no other part of the run, on this machine or another, draws the same ids or numbers.

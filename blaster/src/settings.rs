@@ -10,7 +10,7 @@ use blaster_core::plan::{Arrivals, LayoutWish, Load, Plan, layout};
 use blaster_core::time::Nanos;
 
 use crate::cli::{ArrivalsArg, Pipeline, RunArgs};
-use crate::payload::{Payload, PayloadWish};
+use crate::payload::{Payload, TAPE_MEMORY_DEFAULT, TapeSize};
 
 /// A run, ready to be carried out.
 #[derive(Debug)]
@@ -20,6 +20,8 @@ pub struct Settings {
     pub plan: Plan,
     /// What goes to each target.
     pub payloads: Vec<Payload>,
+    /// How much of it is prepared.
+    pub tape: TapeSize,
     /// Statuses that are ok, by target.
     pub expect: Vec<Statuses>,
     /// No target was given: start the built-in sink.
@@ -73,14 +75,14 @@ impl Settings {
         if args.path.is_some() && targets.iter().any(|target| target.path.is_some()) {
             return Err(UsageError::PathTwice);
         }
-        let payloads = targets
+        let payloads =
+            targets.iter().map(|target| Payload::new(args, target)).collect::<Result<Vec<_>, _>>()?;
+        let expect = payloads
             .iter()
-            .map(|target| Payload::new(&PayloadWish::of(args, target)))
+            .map(|payload| args.expect.clone().map_or_else(|| payload.ok(), Ok))
             .collect::<Result<Vec<_>, _>>()?;
-        let expect =
-            payloads.iter().map(|payload| args.expect.clone().unwrap_or_else(|| payload.ok())).collect();
         let outputs = outputs(args)?;
-        let (load, duration) = load(args)?;
+        let (load, duration) = load(args, start_rate(args, &payloads)?)?;
         let connections = args.connections.unwrap_or(CONNECTIONS_DEFAULT);
         if (connections as usize) < targets.len() {
             return Err(UsageError::FewConnections { connections, targets: targets.len() });
@@ -108,6 +110,10 @@ impl Settings {
                 lanes: Lanes::whole(),
             },
             payloads,
+            tape: TapeSize {
+                requests: args.tape.map(|requests| requests as usize),
+                bytes_max: args.tape_memory.unwrap_or(TAPE_MEMORY_DEFAULT),
+            },
             expect,
             built_in_sink,
             depth_is_auto: pipeline.is_none(),
@@ -203,9 +209,31 @@ pub enum UsageError {
     /// A preset and a body.
     #[error("--preset and --body both say what to send: leave one out")]
     PresetAndBody,
-    /// A file that cannot be read.
-    #[error("cannot read the body from {path}: {error}")]
-    Body {
+    /// A flag about events, and a body.
+    #[error(
+        "{flag} is about a preset's events, and a body of your own has none that we know of: leave one out"
+    )]
+    EventsAndBody {
+        /// Which flag.
+        flag: &'static str,
+    },
+    /// `--eps` for requests that are not known to carry events.
+    #[error("--eps counts events, and these requests carry none that we know of: use --rps")]
+    EpsWithoutEvents,
+    /// A preset file whose statuses cannot be read.
+    #[error("the preset's ok = {ok:?}: {error}")]
+    PresetOk {
+        /// As it stands there.
+        ok: String,
+        /// What is wrong with it.
+        error: <Statuses as std::str::FromStr>::Err,
+    },
+    /// `payloads show` of a name and of a body.
+    #[error("NAME and --preset, --body or --body-dir both say what to show: leave one out")]
+    ShownTwice,
+    /// `payloads check` of a file that cannot be read.
+    #[error("cannot read {path}: {error}")]
+    CheckedFile {
         /// Which.
         path: String,
         /// What the system said.
@@ -216,7 +244,15 @@ pub enum UsageError {
     TwoOnStdout,
 }
 
-fn load(args: &RunArgs) -> Result<(Load, Nanos), UsageError> {
+/// The rate in requests; of `--eps` as many as carry these events.
+fn start_rate(args: &RunArgs, payloads: &[Payload]) -> Result<Option<Rate>, UsageError> {
+    let Some(events) = args.eps else { return Ok(args.start_rate()) };
+    // All targets get the same payload, so the first one's mean is everybody's.
+    let mean = payloads[0].mean_events().ok_or(UsageError::EpsWithoutEvents)?;
+    Ok(Some(Rate::new(events.per_second() / mean)?))
+}
+
+fn load(args: &RunArgs, start_rate: Option<Rate>) -> Result<(Load, Nanos), UsageError> {
     let warmup = args.warmup.unwrap_or(Nanos::ZERO);
     let duration = args.duration.unwrap_or(DURATION_DEFAULT);
     if duration == Nanos::ZERO {
@@ -236,9 +272,9 @@ fn load(args: &RunArgs) -> Result<(Load, Nanos), UsageError> {
         Some(ArrivalsArg::Uniform) | None => Arrivals::Uniform,
     };
     let curve = match &args.stages {
-        Some(stages) => Curve::stages(args.start_rate(), stages)?,
+        Some(stages) => Curve::stages(start_rate, stages)?,
         None => {
-            let rate = args.start_rate().map_or_else(|| Rate::new(RATE_DEFAULT), Ok)?;
+            let rate = start_rate.map_or_else(|| Rate::new(RATE_DEFAULT), Ok)?;
             Curve::constant(rate, duration)
         }
     };

@@ -1,172 +1,298 @@
-//! A request of the user's own: any head, with no body, one body, or one body a line.
+//! Requests of the user's own: no body, one, one a line, or one a file.
 
-use crate::{Error, Extent, Head, Serialized};
+use payloads_fresh::Rng;
+use serde::de::IgnoredAny;
 
-/// The most one [`Serialized`] may take when every body has to be in it once.
-pub const BYTES_MAX: usize = 256 << 20;
+use crate::encoding::Encoding;
+use crate::head::Head;
+use crate::source::Source;
+use crate::tape::{Kind, Tape};
+use crate::template::compile::{Compiler, Environment};
+use crate::template::names::Names;
+use crate::template::render::{Renderer, Shape, Stream};
+use crate::template::{Language, Role, Template};
+use crate::{Error, Extent, Files, Serialized, files, template};
 
 const JSON: &str = "application/json";
 
-/// What a request of the user's own carries.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Body {
-    /// Sent in turn; empty when there is no body at all.
-    cycle: Vec<Vec<u8>>,
+/// What a file's name says about its content.
+const CONTENT_TYPES: [(&str, &str); 16] = [
+    ("json", JSON),
+    ("jsonl", JSON),
+    ("ndjson", "application/x-ndjson"),
+    ("xml", "application/xml"),
+    ("txt", "text/plain"),
+    ("csv", "text/csv"),
+    ("html", "text/html"),
+    ("htm", "text/html"),
+    ("css", "text/css"),
+    ("js", "text/javascript"),
+    ("png", "image/png"),
+    ("jpg", "image/jpeg"),
+    ("jpeg", "image/jpeg"),
+    ("gif", "image/gif"),
+    ("svg", "image/svg+xml"),
+    ("pdf", "application/pdf"),
+];
+
+/// The bodies of requests of the user's own.
+#[derive(Debug)]
+pub(crate) struct Bodies {
+    /// Empty when there is no body at all.
+    bodies: Vec<Body>,
+}
+
+#[derive(Debug)]
+struct Body {
+    content: Content,
     content_type: Option<&'static str>,
 }
 
-impl Body {
+#[derive(Debug)]
+enum Content {
+    Raw(Vec<u8>),
+    Template(Box<Template>),
+}
+
+/// Requests that can be sent.
+#[derive(Debug)]
+pub(crate) struct Own {
+    shapes: Vec<Shape>,
+    /// Sent in turn.
+    cycle: Vec<Request>,
+    shuffle: bool,
+    class: String,
+    encoding: Option<Encoding>,
+}
+
+#[derive(Debug)]
+struct Request {
+    shape: usize,
+    /// The body unless the shape has one.
+    raw: Option<Vec<u8>>,
+}
+
+impl Bodies {
     /// No body.
-    pub fn none() -> Self {
-        Self { cycle: Vec::new(), content_type: None }
+    pub(crate) fn none() -> Self {
+        Self { bodies: Vec::new() }
     }
 
-    /// The same body in every request. What begins like a JSON object or array is called `application/json`, because most
-    /// servers would not look at it otherwise; anything else gets no content type but the user's.
-    pub fn bytes(body: Vec<u8>) -> Self {
-        let json =
-            body.iter().find(|byte| !byte.is_ascii_whitespace()).is_some_and(|byte| b"{[".contains(byte));
-        Self { cycle: vec![body], content_type: json.then_some(JSON) }
+    /// Text as it was typed, or `@FILE`.
+    pub(crate) fn typed(text: &str, files: &dyn Files) -> Result<Self, Error> {
+        let bodies = match text.strip_prefix('@') {
+            Some(path) => {
+                let mut bodies = of_file(path, files::read(files, path)?)?;
+                for body in &mut bodies {
+                    body.content_type = body.content_type.or(body.looks_like());
+                }
+                bodies
+            }
+            None => {
+                let mut body = Body { content: Content::Raw(text.into()), content_type: None };
+                body.content_type = body.looks_like();
+                vec![body]
+            }
+        };
+        Ok(Self { bodies })
     }
 
-    /// The lines of a `.jsonl` file, each the body of one request, in turn and from the start again. Blank lines, line ends
-    /// (LF or CRLF) and a byte order mark are no part of it.
-    pub fn lines(file: &[u8]) -> Result<Self, Error> {
-        let file = file.strip_prefix(b"\xef\xbb\xbf").unwrap_or(file);
-        let cycle: Vec<_> = file
-            .split(|&byte| byte == b'\n')
-            .map(|line| line.strip_suffix(b"\r").unwrap_or(line))
-            .filter(|line| !line.trim_ascii().is_empty())
-            .map(<[u8]>::to_vec)
-            .collect();
-        if cycle.is_empty() {
-            return Err(Error::NoLines);
+    /// The files of a folder, in the order of their names.
+    pub(crate) fn folder(folder: &str, files: &dyn Files) -> Result<Self, Error> {
+        let mut bodies = Vec::new();
+        for path in files::list(files, folder)? {
+            bodies.extend(of_file(&path, files::read(files, &path)?)?);
         }
-        Ok(Self { cycle, content_type: Some(JSON) })
+        Ok(Self { bodies })
     }
 
-    /// Requests with `head` and this body. Always whole turns of the lines, so that each is sent as often as the others.
-    pub fn serialize(&self, head: &Head, extent: Extent) -> Result<Serialized, Error> {
-        let mut out = Serialized::new(format!("{} {}", head.method(), head.path()));
-        let turn = self.turn(head);
-        let turn_bytes: usize = turn.iter().map(|(head, body)| head.len() + body.len()).sum();
-        if turn_bytes > BYTES_MAX {
-            return Err(Error::TooLarge { needed: turn_bytes, limit: BYTES_MAX });
-        }
-        let turns = (extent.requests / turn.len()).min(extent.bytes / turn_bytes).max(1);
-        out.bytes.reserve_exact(turns * turn_bytes);
-        out.requests.reserve_exact(turns * turn.len());
-        for (head, body) in turn.iter().cycle().take(turns * turn.len()) {
-            out.bytes.extend_from_slice(head);
-            out.bytes.extend_from_slice(body);
-            out.close(0);
-        }
-        Ok(out)
+    /// Whether there is none.
+    pub(crate) fn is_none(&self) -> bool {
+        self.bodies.is_empty()
     }
 
-    /// Head and body of each different request.
-    fn turn(&self, head: &Head) -> Vec<(Vec<u8>, &[u8])> {
-        let before_length = head.before_length(self.content_type);
-        let with_length = |length: &str| [before_length.as_slice(), length.as_bytes(), b"\r\n"].concat();
-        if self.cycle.is_empty() {
-            let length = if head.tells_missing_body() { "Content-Length: 0\r\n" } else { "" };
-            return vec![(with_length(length), b"")];
+    /// Requests with these bodies.
+    pub(crate) fn compile(
+        self,
+        head: &Head,
+        path: &Template,
+        shuffle: bool,
+        encoding: Option<Encoding>,
+        files: &dyn Files,
+    ) -> Result<Own, Error> {
+        let mut own = Own {
+            shapes: Vec::new(),
+            cycle: Vec::new(),
+            shuffle,
+            class: format!("{} {}", head.method(), path.source.text()),
+            encoding,
+        };
+        let shape = |body: Option<&Template>, content_type, encoding| {
+            shape(head, path, body, content_type, encoding, files)
+        };
+        if self.is_none() {
+            own.shapes.push(shape(None, None, None)?);
+            own.cycle.push(Request { shape: 0, raw: None });
         }
-        let with_head = |body: &Vec<u8>| with_length(&format!("Content-Length: {}\r\n", body.len()));
-        self.cycle.iter().map(|body| (with_head(body), body.as_slice())).collect()
+        // Bodies that are sent as they are share a shape with all others of their content type.
+        let mut raw_shapes: Vec<(Option<&str>, usize)> = Vec::new();
+        for body in self.bodies {
+            let known = raw_shapes.iter().find(|(content_type, _)| *content_type == body.content_type);
+            let request = match (body.content, known) {
+                (Content::Raw(raw), Some((_, shape))) => Request { shape: *shape, raw: Some(raw) },
+                (Content::Raw(raw), None) => {
+                    raw_shapes.push((body.content_type, own.shapes.len()));
+                    own.shapes.push(shape(None, body.content_type, encoding)?);
+                    Request { shape: own.shapes.len() - 1, raw: Some(raw) }
+                }
+                (Content::Template(template), _) => {
+                    own.shapes.push(shape(Some(&template), body.content_type, encoding)?);
+                    Request { shape: own.shapes.len() - 1, raw: None }
+                }
+            };
+            own.cycle.push(request);
+        }
+        Ok(own)
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    const FEW: Extent = Extent { requests: 5, bytes: 1 << 20 };
-
-    fn serialize(method: &str, body: &Body, extent: Extent) -> Serialized {
-        let head = Head::new(method, "h", "/p", &["User-Agent: t".parse().unwrap()]).unwrap();
-        body.serialize(&head, extent).unwrap()
+impl Body {
+    /// What begins like a JSON object or array is called so, because most servers would not look at it otherwise.
+    fn looks_like(&self) -> Option<&'static str> {
+        let Content::Raw(bytes) = &self.content else { return Some(JSON) };
+        let first = bytes.iter().find(|byte| !byte.is_ascii_whitespace());
+        first.is_some_and(|byte| b"{[".contains(byte)).then_some(JSON)
     }
+}
 
-    fn texts(serialized: &Serialized) -> Vec<&str> {
-        (0..serialized.requests.len()).map(|i| str::from_utf8(serialized.request(i)).unwrap()).collect()
-    }
+/// A file's name as it counts here: what is behind the last point.
+fn extension(path: &str) -> String {
+    let name = path.rsplit('/').next().unwrap_or(path);
+    name.rsplit_once('.').map_or(String::new(), |(_, extension)| extension.to_ascii_lowercase())
+}
 
-    #[test]
-    fn requests_lie_contiguous_and_the_last_ends_with_the_bytes() {
-        let out = serialize("POST", &Body::bytes(b"abc".to_vec()), FEW);
-        let one = "POST /p HTTP/1.1\r\nHost: h\r\nUser-Agent: t\r\nContent-Length: 3\r\n\r\nabc";
-        assert_eq!(texts(&out), [one; 5]);
-        assert_eq!(out.bytes, one.repeat(5).as_bytes());
-        assert_eq!(out.requests.last().unwrap().end, out.bytes.len());
-        assert_eq!(out.classes, ["POST /p"]);
-    }
+fn of_file(path: &str, content: Vec<u8>) -> Result<Vec<Body>, Error> {
+    let extension = extension(path);
+    let content_type =
+        CONTENT_TYPES.iter().find(|(known, _)| *known == extension).map(|(_, content_type)| *content_type);
+    let contents = match extension.as_str() {
+        "json" => vec![Content::Template(Box::new(json_template(Source::from_utf8(path, &content)?)?))],
+        "jsonl" => json_lines(&Source::from_utf8(path, &content)?)?.into_iter().map(Content::Raw).collect(),
+        _ => vec![Content::Raw(content)],
+    };
+    Ok(contents.into_iter().map(|content| Body { content, content_type }).collect())
+}
 
-    #[test]
-    fn a_missing_body_is_told_only_where_one_is_usual() {
-        let silent = ["GET", "HEAD", "DELETE", "OPTIONS"].map(|method| (method, ""));
-        let told = ["POST", "PUT", "PATCH"].map(|method| (method, "Content-Length: 0\r\n"));
-        for (method, length) in silent.into_iter().chain(told) {
-            let one = format!("{method} /p HTTP/1.1\r\nHost: h\r\nUser-Agent: t\r\n{length}\r\n");
-            assert_eq!(texts(&serialize(method, &Body::none(), FEW)), [one.as_str(); 5]);
+fn json_template(source: Source) -> Result<Template, Error> {
+    Template::parse(source, Language::Json { compact: false, lines: false }, Role::Request)
+}
+
+/// The lines of a file, each of them JSON. Blank lines and line ends (LF or CRLF) are no part of it.
+pub(crate) fn json_lines(source: &Source) -> Result<Vec<Vec<u8>>, Error> {
+    let mut lines = Vec::new();
+    for (index, line) in source.text().lines().enumerate() {
+        if line.trim().is_empty() {
+            continue;
         }
-        let empty = serialize("GET", &Body::bytes(Vec::new()), FEW);
-        assert!(texts(&empty)[0].ends_with("Content-Length: 0\r\n\r\n"));
+        serde_json::from_str::<IgnoredAny>(line).map_err(|error| Error::JsonLine {
+            path: source.name().to_owned(),
+            line: index + 1,
+            reason: format!("{} in column {}", template::json_reason(&error), error.column().max(1)),
+        })?;
+        lines.push(line.as_bytes().to_vec());
+    }
+    if lines.is_empty() {
+        return Err(Error::NoLines(source.name().to_owned()));
+    }
+    Ok(lines)
+}
+
+/// A request that is its own event.
+pub(crate) fn shape(
+    head: &Head,
+    path: &Template,
+    body: Option<&Template>,
+    content_type: Option<&str>,
+    encoding: Option<Encoding>,
+    files: &dyn Files,
+) -> Result<Shape, Error> {
+    let (settings, lists) = Default::default();
+    let environment = Environment::new(&settings, &lists, &[], "", files);
+    let templates: Vec<&Template> = [path].into_iter().chain(head.templates()).chain(body).collect();
+    let names = Names::collect(&templates, &templates, false)?;
+    let mut compiler = Compiler::new(&environment, &names);
+    let program = head.compile(&mut compiler, path, content_type, encoding)?;
+    let body = body.map(|body| compiler.compile(body)).transpose()?;
+    Ok(Shape {
+        head: program,
+        body,
+        event: None,
+        separator: String::new(),
+        events: 0,
+        tells_missing_body: head.tells_missing_body(),
+        slots: compiler.into_slots(),
+        users: names.users,
+        user_of_request: names.user_of_request,
+    })
+}
+
+impl Own {
+    /// Always whole turns of the bodies, so that each is sent as often as the others; at least one turn.
+    pub(crate) fn serialize(
+        &self,
+        stream: &mut Stream,
+        extent: Extent,
+        seed: u64,
+    ) -> Result<Serialized, Error> {
+        let known_bytes: usize =
+            self.cycle.iter().filter_map(|request| request.raw.as_ref()).map(Vec::len).sum();
+        if known_bytes > extent.bytes_max && self.encoding.is_none() {
+            return Err(self.too_large(known_bytes, extent));
+        }
+        let turns = (extent.requests / self.cycle.len()).max(1);
+        let mut tape = Tape::new(self.encoding, turns * self.cycle.len(), extent.bytes, extent.bytes_max);
+        let mut renderers: Vec<_> = self.shapes.iter().map(Renderer::new).collect();
+        let mut order: Vec<usize> = (0..self.cycle.len()).collect();
+        let mut rng = Rng::new(!seed);
+        for turn in 0..turns {
+            if self.shuffle {
+                shuffle(&mut order, &mut rng);
+            }
+            let whole_turns = tape.requests();
+            for &index in &order {
+                let Request { shape, raw } = &self.cycle[index];
+                tape.push(&mut renderers[*shape], stream, raw.as_deref(), Kind { class: 0, events: 0 });
+                if tape.repeats_too_far() {
+                    return Err(Error::RepeatTooFar);
+                }
+                let bytes = tape.bytes();
+                if bytes > extent.bytes_max && (turn == 0 || extent.bytes == usize::MAX) {
+                    let requests = if turn == 0 { order.len() } else { turns * order.len() };
+                    return Err(self.too_large(bytes / tape.requests() * requests, extent));
+                }
+                if turn > 0 && bytes > extent.bytes.min(extent.bytes_max) {
+                    tape.truncate(whole_turns);
+                    return Ok(tape.finish(vec![self.class.clone()]));
+                }
+            }
+        }
+        Ok(tape.finish(vec![self.class.clone()]))
     }
 
-    #[test]
-    fn json_is_called_so_unless_the_user_says_otherwise() {
-        let typed = |body: &[u8]| {
-            texts(&serialize("POST", &Body::bytes(body.to_vec()), FEW))[0].contains("application/json")
-        };
-        assert!(typed(b"{}") && typed(b" \n[1]"));
-        assert!(!typed(b"a=1") && !typed(b"") && !typed(b"  "));
-        let head = Head::new("POST", "h", "/p", &["content-type: x/y".parse().unwrap()]).unwrap();
-        let out = Body::bytes(b"{}".to_vec()).serialize(&head, FEW).unwrap();
-        assert!(texts(&out)[0].contains("content-type: x/y\r\nContent-Length: 2\r\n\r\n{}"));
-        assert!(!texts(&out)[0].contains("application/json"));
-    }
-
-    #[test]
-    fn every_line_is_a_request_and_is_sent_as_often_as_the_others() {
-        let body = Body::lines(b"\xef\xbb\xbf{\"a\":1}\r\n\n  \r\n[2, 3]\n\"four\"").unwrap();
-        let bodies = |requests| {
-            let out = serialize("POST", &body, Extent { requests, bytes: 1 << 20 });
-            texts(&out)
-                .iter()
-                .map(|text| text.split_once("\r\n\r\n").unwrap().1.to_owned())
-                .collect::<Vec<_>>()
-        };
-        let cycle = ["{\"a\":1}", "[2, 3]", "\"four\""];
-        assert_eq!(bodies(1), cycle);
-        assert_eq!(bodies(3), cycle);
-        assert_eq!(bodies(8), [cycle, cycle].concat());
-        assert!(
-            texts(&serialize("POST", &body, FEW))
-                .iter()
-                .all(|text| text.contains("Content-Type: application/json\r\n"))
-        );
-    }
-
-    #[test]
-    fn a_file_without_a_line_is_refused() {
-        for file in ["", "\n\r\n", " \t\n", "\u{feff}"] {
-            assert_eq!(Body::lines(file.as_bytes()), Err(Error::NoLines), "{file:?}");
+    fn too_large(&self, needed: usize, extent: Extent) -> Error {
+        let what = if extent.bytes == usize::MAX { "all requests" } else { "each body once with its head" };
+        Error::TooLarge {
+            needed,
+            limit: extent.bytes_max,
+            what: what.to_owned(),
+            next: "send smaller bodies or fewer lines and files".to_owned(),
         }
     }
+}
 
-    #[test]
-    fn bytes_bound_the_requests_but_one_always_comes_out() {
-        let body = Body::bytes(vec![b'x'; 1_000]);
-        let one = serialize("POST", &body, Extent { requests: 1, bytes: 0 }).bytes.len();
-        assert_eq!(serialize("POST", &body, Extent { requests: 100, bytes: 3 * one + 1 }).requests.len(), 3);
-        assert_eq!(serialize("POST", &body, Extent { requests: 0, bytes: 0 }).requests.len(), 1);
-    }
-
-    #[test]
-    fn a_body_over_the_limit_is_refused_before_it_is_copied() {
-        let head = Head::new("POST", "h", "/", &[]).unwrap();
-        let error = Body::bytes(vec![0; BYTES_MAX]).serialize(&head, FEW).unwrap_err();
-        assert!(matches!(error, Error::TooLarge { limit: BYTES_MAX, .. }), "{error}");
+/// Fisher and Yates, as Durstenfeld has it (CACM 7(7), 1964).
+pub(crate) fn shuffle<T>(items: &mut [T], rng: &mut Rng) {
+    for end in (2..=items.len()).rev() {
+        items.swap(end - 1, rng.below(end as u64) as usize);
     }
 }

@@ -1,95 +1,197 @@
-//! What there is to send without writing anything.
+//! Presets: requests as one well-known API takes them, described in a TOML file.
 
-use crate::events::write_event;
-use crate::{Error, Extent, Head, Serialized};
-use payloads_fresh::{Rng, TimeFormat};
+mod embedded;
+mod file;
+mod parse;
+mod shape;
 
-/// Requests as one well-known API takes them. Method and path are what [`Head::new`] wants unless the user says otherwise.
-#[derive(Debug)]
-pub struct Preset {
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use crate::head::Header;
+use crate::nearest::did_you_mean;
+use crate::source::Source;
+use crate::template::Template;
+use crate::template::values::Literal;
+use crate::{Error, Files, Shares, files};
+use embedded::EMBEDDED;
+
+/// What a preset is, for lists and help.
+#[derive(Debug, Clone, PartialEq)]
+pub struct PresetInfo {
     /// What `--preset` calls it.
-    pub name: &'static str,
+    pub name: String,
     /// What it sends, in a line.
-    pub about: &'static str,
+    pub about: String,
     /// The method such an API takes.
-    pub method: &'static str,
-    /// The path such an API listens on.
-    pub path: &'static str,
-    /// The statuses that count as ok, as `--expect` would say it.
-    pub ok: &'static str,
-    content_type: &'static str,
-    /// Appends one event that occurred at this moment.
-    write_event: fn(&mut Vec<u8>, &mut Rng, &[u8]),
+    pub method: String,
+    /// The path such an API listens on for single events, as a template.
+    pub path: String,
+    /// What it was checked against.
+    pub documentation: Vec<String>,
+    /// The statuses that count as ok, as `--expect` takes them.
+    pub ok: Option<String>,
+    /// The key of the number in an ok answer's JSON that says how many events were taken.
+    pub acknowledged: Option<String>,
+    /// What such an API takes at most.
+    pub limits: Limits,
+    /// Its types of events with their weights, in its own order.
+    pub types: Vec<(String, f64)>,
+    /// The words that `--set NAME=VALUE` replaces, with their values.
+    pub settings: Vec<(String, String)>,
+    /// What a user should know besides.
+    pub note: Option<String>,
 }
 
-static PRESETS: [Preset; 1] = [Preset {
-    name: "events",
-    about: "analytics events of ten types, one JSON object a request",
-    method: "POST",
-    path: "/events",
-    ok: "202",
-    content_type: "application/json",
-    write_event,
-}];
-
-/// All presets.
-pub fn presets() -> &'static [Preset] {
-    &PRESETS
+/// What an API takes at most; what it does not say is not limited.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Limits {
+    /// Events a request.
+    pub events: Option<u32>,
+    /// Bytes of an event.
+    pub event_bytes: Option<usize>,
+    /// Bytes of a body, before it is compressed.
+    pub request_bytes: Option<usize>,
 }
 
-/// The preset of that name.
-pub fn preset(name: &str) -> Result<&'static Preset, Error> {
-    PRESETS.iter().find(|preset| preset.name == name).ok_or_else(|| Error::UnknownPreset {
-        name: name.to_owned(),
-        known: PRESETS.iter().map(|preset| preset.name).collect::<Vec<_>>().join(", "),
-    })
+/// The embedded presets: `events` first, then by name.
+pub fn presets() -> Vec<PresetInfo> {
+    let mut presets: Vec<_> = EMBEDDED.iter().map(|(name, _)| embedded(name).info).collect();
+    presets.sort_by(|a, b| (a.name != "events", &a.name).cmp(&(b.name != "events", &b.name)));
+    presets
+}
+
+/// A preset's file, parsed.
+#[derive(Debug)]
+pub(crate) struct Preset {
+    pub(crate) info: PresetInfo,
+    /// Everything in the file.
+    source: Source,
+    path: Template,
+    headers: Vec<Header>,
+    content_type: String,
+    settings: BTreeMap<String, Literal>,
+    lists: BTreeMap<String, Arc<[Literal]>>,
+    single: Option<Envelope>,
+    batch: Option<Envelope>,
+    event: Option<Template>,
+    types: Vec<Type>,
+}
+
+/// What is around events.
+#[derive(Debug)]
+struct Envelope {
+    path: Option<Template>,
+    body: Option<Template>,
+    separator: String,
+}
+
+/// A type of events.
+#[derive(Debug)]
+struct Type {
+    name: String,
+    weight: f64,
+    fields: Template,
 }
 
 impl Preset {
-    /// Requests with `head`, one event each, all of them different. The same `seed` and `now_unix_ms`, which is when the
-    /// events say they occurred, give the same bytes; give each shard a seed of its own, or their events are the same.
-    pub fn serialize(&self, head: &Head, extent: Extent, seed: u64, now_unix_ms: u64) -> Serialized {
-        let mut rng = Rng::new(seed);
-        let mut occurred_at = Vec::new();
-        TimeFormat::Iso.append(&mut occurred_at, now_unix_ms * 1_000_000);
-        let before_length = head.before_length(Some(self.content_type));
-        let mut out = Serialized::new(self.name.to_owned());
-        let mut body = Vec::with_capacity(1_024);
-        for _ in 0..extent.requests.max(1) {
-            body.clear();
-            (self.write_event)(&mut body, &mut rng, &occurred_at);
-            let length = format!("Content-Length: {}\r\n\r\n", body.len());
-            let request_bytes = before_length.len() + length.len() + body.len();
-            if !out.requests.is_empty() && out.bytes.len() + request_bytes > extent.bytes {
-                break;
-            }
-            out.bytes.extend_from_slice(&before_length);
-            out.bytes.extend_from_slice(length.as_bytes());
-            out.bytes.extend_from_slice(&body);
-            out.close(1);
+    /// By its name, or by its file's path, which ends in `.toml` or has a slash in it.
+    pub(crate) fn find(name: &str, files: &dyn Files) -> Result<Self, Error> {
+        if name.contains('/') || name.ends_with(".toml") {
+            return Self::parse(&stem(name), &files::read_text(files, name)?);
         }
-        // Growing by doubling may have left as much again unused.
-        out.bytes.shrink_to_fit();
-        out.requests.shrink_to_fit();
-        out
+        if EMBEDDED.iter().any(|(known, _)| *known == name) {
+            return Ok(embedded(name));
+        }
+        let known = presets().into_iter().map(|preset| preset.name).collect::<Vec<_>>();
+        Err(Error::UnknownPreset {
+            name: name.to_owned(),
+            hint: did_you_mean(name, known.iter().map(String::as_str)),
+            known: known.join(", "),
+        })
+    }
+
+    /// Replaces settings by `(name, value)`.
+    pub(crate) fn set(&mut self, settings: &[(String, String)]) -> Result<(), Error> {
+        for (name, value) in settings {
+            let Some(setting) = self.settings.get_mut(name) else { return Err(self.unknown_setting(name)) };
+            *setting = replaced(setting, value);
+        }
+        Ok(())
+    }
+
+    fn unknown_setting(&self, name: &str) -> Error {
+        let known: Vec<&str> = self.info.settings.iter().map(|(name, _)| name.as_str()).collect();
+        Error::UnknownSetting {
+            preset: self.info.name.clone(),
+            name: name.to_owned(),
+            hint: did_you_mean(name, known.iter().copied()),
+            known: use_one_of(&known, "it has no settings, leave --set out"),
+        }
+    }
+
+    /// Takes the shares of types from `shares`: types that are not in there do not occur.
+    pub(crate) fn weigh(&mut self, shares: &Shares) -> Result<(), Error> {
+        for (name, _) in shares.types() {
+            if !self.types.iter().any(|each| each.name == *name) {
+                return Err(self.unknown_type(name));
+            }
+        }
+        let weight =
+            |name: &str| shares.types().iter().find(|(other, _)| other == name).map(|(_, weight)| *weight);
+        self.types.retain_mut(|each| {
+            let weight = weight(&each.name);
+            each.weight = weight.unwrap_or(0.0);
+            weight.is_some()
+        });
+        Ok(())
+    }
+
+    fn unknown_type(&self, name: &str) -> Error {
+        let known: Vec<&str> = self.types.iter().map(|each| each.name.as_str()).collect();
+        Error::UnknownType {
+            preset: self.info.name.clone(),
+            name: name.to_owned(),
+            hint: did_you_mean(name, known.iter().copied()),
+            known: use_one_of(&known, "it has no types, leave --events out"),
+        }
+    }
+
+    /// How many types there are.
+    pub(crate) fn types(&self) -> usize {
+        self.types.len()
+    }
+
+    /// It takes more than one event a request.
+    pub(crate) fn takes_batches(&self) -> bool {
+        self.batch.is_some()
+    }
+
+    /// Headers of its own.
+    pub(crate) fn headers(&self) -> &[Header] {
+        &self.headers
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
+/// A preset of that name, which is one of them.
+fn embedded(name: &str) -> Preset {
+    let (_, content) = EMBEDDED.iter().find(|(known, _)| *known == name).expect("the caller saw it");
+    let parsed = Preset::parse(name, &Source::new(&format!("{name}.toml"), content));
+    parsed.unwrap_or_else(|error| panic!("a test parses every embedded preset: {error}"))
+}
 
-    #[test]
-    fn an_unknown_preset_is_told_what_there_is() {
-        let error = preset("event").unwrap_err().to_string();
-        assert_eq!(error, "there is no preset \"event\": use one of events");
-    }
+/// The name of a file without folder and ending.
+pub(crate) fn stem(path: &str) -> String {
+    let name = path.rsplit('/').next().unwrap_or(path);
+    name.strip_suffix(".toml").unwrap_or(name).to_owned()
+}
 
-    #[test]
-    fn every_preset_is_found_by_its_name_and_has_a_head_that_can_be_sent() {
-        for each in presets() {
-            assert_eq!(preset(each.name).unwrap().name, each.name);
-            Head::new(each.method, "api:3000", each.path, &[]).unwrap();
-        }
-    }
+/// What replaces a setting is JSON like it, or else text.
+fn replaced(setting: &Literal, value: &str) -> Literal {
+    let is_json = serde_json::from_str::<serde_json::Value>(value).is_ok_and(|value| !value.is_string());
+    if setting.raw && is_json { Literal::raw(value.trim()) } else { Literal::text(value) }
+}
+
+fn use_one_of(known: &[&str], none: &str) -> String {
+    if known.is_empty() { none.to_owned() } else { format!("use one of {}", known.join(", ")) }
 }

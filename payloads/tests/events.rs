@@ -2,17 +2,34 @@
 
 use std::collections::{BTreeMap, HashSet};
 
-use payloads::{Extent, Head, Serialized, preset};
-use serde_json::{Map, Value};
+mod support;
 
-const NOW_UNIX_MS: u64 = 1_767_225_600_123;
+use payloads::{BYTES_MAX, Extent, Serialized, Wish};
+use serde_json::{Map, Value};
+use support::NOW_UNIX_NS;
+
+const EVENTS: Wish<'static> = Wish {
+    preset: Some("events"),
+    settings: &[],
+    mix: None,
+    shares: None,
+    method: None,
+    path: None,
+    headers: &[],
+    body: None,
+    body_folder: None,
+    shuffle: false,
+    encoding: None,
+};
 const COUNT: usize = 20_000;
-const WHOLE: Extent = Extent { requests: COUNT, bytes: usize::MAX };
+const WHOLE: Extent = Extent { requests: COUNT, bytes: usize::MAX, bytes_max: BYTES_MAX };
 
 fn serialize(extent: Extent, seed: u64) -> Serialized {
-    let events = preset("events").unwrap();
-    let head = Head::new(events.method, "127.0.0.1:3000", events.path, &[]).unwrap();
-    events.serialize(&head, extent, seed, NOW_UNIX_MS)
+    serialize_wish(&EVENTS, extent, seed)
+}
+
+fn serialize_wish(wish: &Wish<'_>, extent: Extent, seed: u64) -> Serialized {
+    support::requests(wish).unwrap().serialize("127.0.0.1:3000", extent, seed, NOW_UNIX_NS).unwrap()
 }
 
 fn requests(serialized: &Serialized) -> impl Iterator<Item = (&str, &str)> {
@@ -194,11 +211,11 @@ fn a_seed_repeats_every_byte_and_another_gives_others() {
 #[test]
 fn bytes_bound_the_requests_but_one_always_comes_out() {
     let whole = serialize(WHOLE, 8);
-    let half = serialize(Extent { requests: COUNT, bytes: whole.bytes.len() / 2 }, 8);
+    let half = serialize(Extent { bytes: whole.bytes.len() / 2, ..WHOLE }, 8);
     let next = whole.requests[half.requests.len()].end;
     assert!(half.bytes.len() <= whole.bytes.len() / 2 && next > whole.bytes.len() / 2);
     assert!(whole.bytes.starts_with(&half.bytes));
-    assert_eq!(serialize(Extent { requests: 0, bytes: 0 }, 8).requests.len(), 1);
+    assert_eq!(serialize(Extent { requests: 0, bytes: 0, ..WHOLE }, 8).requests.len(), 1);
 }
 
 #[test]
@@ -209,10 +226,10 @@ fn memory_is_what_the_bytes_need() {
 
 #[test]
 fn method_path_and_headers_are_the_callers() {
-    let head = Head::new("put", "h", "/v2/e?k=1", &["content-type: application/x".parse().unwrap()]).unwrap();
-    let serialized =
-        preset("events").unwrap().serialize(&head, Extent { requests: 1, bytes: 0 }, 1, NOW_UNIX_MS);
+    let headers = ["content-type: application/x".to_owned()];
+    let wish = Wish { method: Some("put"), path: Some("/v2/e?k=1"), headers: &headers, ..EVENTS };
+    let serialized = serialize_wish(&wish, Extent { requests: 1, ..WHOLE }, 1);
     let (head, _) = requests(&serialized).next().unwrap();
-    assert!(head.starts_with("PUT /v2/e?k=1 HTTP/1.1\r\nHost: h\r\n"), "{head}");
+    assert!(head.starts_with("PUT /v2/e?k=1 HTTP/1.1\r\nHost: 127.0.0.1:3000\r\n"), "{head}");
     assert!(head.contains("content-type: application/x\r\n") && !head.contains("application/json"), "{head}");
 }

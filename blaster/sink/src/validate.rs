@@ -356,7 +356,7 @@ fn days_since_1970(year: i64, month: i64, day: i64) -> i64 {
 
 #[cfg(test)]
 mod tests {
-    use payloads::{Extent, Head};
+    use payloads::{Extent, NoFiles, Requests, Wish};
     use serde_json::{Value, json};
 
     use super::*;
@@ -366,10 +366,10 @@ mod tests {
 
     /// Events as the preset makes them, of all types.
     fn preset_events() -> Vec<Value> {
-        let preset = payloads::preset("events").unwrap();
-        let head = Head::new(preset.method, "sink", preset.path, &[]).unwrap();
-        let extent = Extent { requests: 400, bytes: 1 << 20 };
-        let requests = preset.serialize(&head, extent, 1, NEW_YEAR_MS as u64);
+        let wish = Wish { preset: Some("events"), ..Wish::default() };
+        let extent = Extent { requests: 400, bytes: 1 << 20, bytes_max: 1 << 20 };
+        let requests = Requests::new(&wish, &NoFiles).unwrap();
+        let requests = requests.serialize("sink", extent, 1, NEW_YEAR_MS as u64 * 1_000_000).unwrap();
         (0..requests.requests.len())
             .map(|index| {
                 let request = requests.request(index);

@@ -37,7 +37,7 @@ fn printable(character: char) -> char {
 }
 
 /// `head`, and behind it `text`, which is wrapped to stay right of `indent`.
-pub(super) fn hanging(head: &str, indent: usize, text: &str, width: usize) -> Vec<String> {
+pub(crate) fn hanging(head: &str, indent: usize, text: &str, width: usize) -> Vec<String> {
     let mut lines = wrap(text, width.saturating_sub(indent));
     if lines.is_empty() {
         return vec![head.trim_end().to_owned()];
@@ -50,7 +50,7 @@ pub(super) fn hanging(head: &str, indent: usize, text: &str, width: usize) -> Ve
 }
 
 /// A cell that may not be narrower; spaces go behind it.
-pub(super) fn pad(text: &str, width: usize) -> String {
+pub(crate) fn pad(text: &str, width: usize) -> String {
     format!("{text:<width$}")
 }
 

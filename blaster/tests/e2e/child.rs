@@ -28,6 +28,7 @@ pub struct Load<'a> {
     pub timeout: Duration,
     pub connections: u32,
     pub depth: u32,
+    pub seed: &'a str,
     /// Further flags.
     pub flags: &'a [&'a str],
 }
@@ -41,6 +42,7 @@ impl Default for Load<'_> {
             timeout: Duration::from_millis(500),
             connections: 4,
             depth: 1,
+            seed: "1",
             flags: &[],
         }
     }
@@ -82,7 +84,7 @@ impl<'a> Load<'a> {
     /// The command that runs it.
     pub fn command(&self, json: &Path) -> Command {
         let mut command = Command::new(BLASTER);
-        command.args(["--quiet", "--allow-invalid", "--seed", "1", "--rps", self.rate]);
+        command.args(["--quiet", "--allow-invalid", "--seed", self.seed, "--rps", self.rate]);
         command.args(["-d", &millis(self.duration), "--timeout", &millis(self.timeout)]);
         command.args(["-c", &self.connections.to_string(), "-p", &self.depth.to_string()]);
         command.arg("--json").arg(json).args(self.flags).args(&self.targets);

@@ -9,6 +9,7 @@ mod child;
 mod cli;
 mod http;
 mod nginx;
+mod payloads;
 mod report;
 mod server;
 mod sink;

@@ -12,13 +12,13 @@ use crate::child::{ALLOWANCE, BLASTER, Directory, Load, Running, skipped};
 use crate::report::Report;
 
 /// `blaster sink` on a free port.
-struct Sink {
+pub struct Sink {
     running: Running,
-    address: String,
+    pub address: String,
 }
 
 impl Sink {
-    fn start(flags: &[&str]) -> Self {
+    pub fn start(flags: &[&str]) -> Self {
         Self::listening("127.0.0.1:0", flags)
     }
 
@@ -31,7 +31,7 @@ impl Sink {
     }
 
     /// What `/metrics` says, by name, without `sink_` and `_total`.
-    fn metrics(&self) -> BTreeMap<String, u64> {
+    pub fn metrics(&self) -> BTreeMap<String, u64> {
         let text = self.talk(&[b"GET /metrics HTTP/1.1\r\nHost: sink\r\nConnection: close\r\n\r\n"]);
         let metric = |line: &str| {
             let (name, value) = line.strip_prefix("sink_")?.split_once(' ')?;
@@ -49,7 +49,7 @@ impl Sink {
     }
 
     /// All that comes back until it closes, for requests written in these pieces; the last of them asks it to close.
-    fn talk(&self, pieces: &[&[u8]]) -> String {
+    pub fn talk(&self, pieces: &[&[u8]]) -> String {
         let mut stream = self.connect();
         for piece in pieces {
             stream.write_all(piece).expect("it reads");

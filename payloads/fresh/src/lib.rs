@@ -15,6 +15,7 @@ pub use time::TimeFormat;
 pub use uuid::{UUID_BYTES, uuid};
 
 use time::Times;
+use uuid::Uuids;
 
 /// Where a fresh field stands, and what it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -64,7 +65,7 @@ impl Kind {
 /// Writes fresh fields: one for each stream of requests, so that the stream's seed and order say what is written.
 #[derive(Clone, Debug)]
 pub struct Fields {
-    rng: Rng,
+    uuids: Uuids,
     seq: u64,
     seq_step: u64,
     times: Times,
@@ -74,7 +75,7 @@ impl Fields {
     /// The stream of that `seed`; different seeds give different ids. It takes the numbers `first_seq`, `first_seq + seq_step`, …
     /// from [`SEQ_FIRST`] on: streams that share the numbers take every `seq_step`th.
     pub fn new(seed: u64, first_seq: u64, seq_step: u64) -> Self {
-        Self { rng: Rng::new(seed), seq: SEQ_FIRST + first_seq, seq_step, times: Times::new(0) }
+        Self { uuids: Uuids::new(seed), seq: SEQ_FIRST + first_seq, seq_step, times: Times::new(0) }
     }
 
     /// From now on it is so many nanoseconds after 1970-01-01T00:00:00Z.
@@ -83,7 +84,8 @@ impl Fields {
         self.times.set(unix_ns);
     }
 
-    /// Writes all fields of whole requests: `bytes` are theirs, and begin `base` bytes after the start that places count from.
+    /// Writes all fields of whole requests over those that are there: `bytes` are theirs, and begin `base` bytes after the start
+    /// that places count from.
     ///
     /// # Panics
     /// When a place is not within `bytes`, or repeats one before the first.
@@ -92,18 +94,9 @@ impl Fields {
         for (index, place) in places.iter().enumerate() {
             let at = (place.at - base) as usize;
             match place.kind {
-                Kind::Uuid => {
-                    let random = [self.rng.bits(), self.rng.bits()];
-                    bytes[at..at + UUID_BYTES].copy_from_slice(&uuid(random));
-                }
-                Kind::Now(format) => {
-                    let text = self.times.text(format);
-                    bytes[at..at + text.len()].copy_from_slice(text);
-                }
-                Kind::Seq => {
-                    bytes[at..at + SEQ_BYTES].copy_from_slice(&time::digits::<SEQ_BYTES>(self.seq));
-                    self.seq += self.seq_step;
-                }
+                Kind::Uuid => self.uuids.write(place_of(bytes, at)),
+                Kind::Now(TimeFormat::Iso) => *place_of(bytes, at) = *self.times.iso(),
+                Kind::Now(_) | Kind::Seq => self.write_rare(place.kind, &mut bytes[at..]),
                 Kind::Repeat { width, back } => {
                     let from = (places[index - usize::from(back)].at - base) as usize;
                     bytes.copy_within(from..from + usize::from(width), at);
@@ -111,6 +104,27 @@ impl Fields {
             }
         }
     }
+
+    /// What few requests have, apart from what nearly all have: their code would take the registers.
+    #[inline(never)]
+    fn write_rare(&mut self, kind: Kind, place: &mut [u8]) {
+        match kind {
+            Kind::Now(format) => {
+                let text = self.times.text(format);
+                place[..text.len()].copy_from_slice(text);
+            }
+            Kind::Seq => {
+                *place_of(place, 0) = time::digits::<SEQ_BYTES>(self.seq);
+                self.seq += self.seq_step;
+            }
+            Kind::Uuid | Kind::Repeat { .. } => unreachable!("these are written in line"),
+        }
+    }
+}
+
+#[inline]
+fn place_of<const N: usize>(bytes: &mut [u8], at: usize) -> &mut [u8; N] {
+    bytes[at..].first_chunk_mut().expect("a fresh field lies within its request")
 }
 
 #[cfg(test)]
@@ -126,7 +140,7 @@ mod tests {
         let mut places = Vec::new();
         for kind in kinds {
             places.push(Place { at: 1_000 + bytes.len() as u32, kind });
-            bytes.resize(bytes.len() + kind.width(), b' ');
+            bytes.resize(bytes.len() + kind.width(), b'-');
             bytes.push(b'.');
         }
         let mut fields = Fields::new(1, 5, 2);
@@ -143,7 +157,7 @@ mod tests {
     fn ids_differ_within_a_stream_and_between_streams_and_a_seed_repeats_them() {
         let ids = |seed| {
             let mut fields = Fields::new(seed, 0, 1);
-            let mut bytes = [0; 36];
+            let mut bytes = [b'-'; 36];
             (0..1_000)
                 .map(|_| {
                     fields.write(&mut bytes, 0, &[Place { at: 0, kind: Kind::Uuid }]);

@@ -97,6 +97,12 @@ impl Times {
         self.texts[format as usize][..text.len()].copy_from_slice(text);
     }
 
+    /// The 24 bytes of [`TimeFormat::Iso`].
+    #[inline]
+    pub(crate) fn iso(&self) -> &[u8; TEXT_BYTES_MAX] {
+        &self.texts[TimeFormat::Iso as usize]
+    }
+
     #[inline]
     pub(crate) fn text(&mut self, format: TimeFormat) -> &[u8] {
         match format {

@@ -1,30 +1,62 @@
 //! Version-4 UUIDs (RFC 9562, 5.4) as text.
 
+use crate::rng::{GOLDEN, Rng, mix};
+
 /// Bytes of a UUID's text.
 pub const UUID_BYTES: usize = 36;
 
+/// A one in every byte.
 const EACH: u64 = 0x0101_0101_0101_0101;
 
+/// A stream of version-4 UUIDs: two counters with keys of their own, each bijectively mixed (SplitMix64's finalizer).
+///
+/// Nothing but an addition lies between one id and the next, so that a CPU works on several at a time. Streams share an id only if
+/// both their keys differ by the same number, which has a chance of 2^-64 for each pair of streams.
+#[derive(Clone, Debug)]
+pub(crate) struct Uuids {
+    counter: u64,
+    keys: [u64; 2],
+}
+
+impl Uuids {
+    pub(crate) fn new(seed: u64) -> Self {
+        let mut rng = Rng::new(seed);
+        Self { counter: 0, keys: [rng.bits(), rng.bits()] }
+    }
+
+    /// Writes the next one over another one.
+    #[inline]
+    pub(crate) fn write(&mut self, place: &mut [u8; UUID_BYTES]) {
+        self.counter = self.counter.wrapping_add(GOLDEN);
+        write_digits(place, self.keys.map(|key| mix(self.counter.wrapping_add(key))));
+    }
+}
+
 /// A version-4 UUID in lower case from 128 random bits, six of which are not used.
+#[inline]
+pub fn uuid(random: [u64; 2]) -> [u8; UUID_BYTES] {
+    let mut text = [b'-'; UUID_BYTES];
+    write_digits(&mut text, random);
+    text
+}
+
+/// Writes the digits and leaves the dashes.
 ///
 /// Which bit comes to stand where does not matter, since all are random: eight nibbles at a time are taken as they lie.
 #[inline]
-pub fn uuid(random: [u64; 2]) -> [u8; UUID_BYTES] {
-    let [a, b] = random;
+fn write_digits(text: &mut [u8; UUID_BYTES], [a, b]: [u64; 2]) {
     let low = 0x0f * EACH;
     // Digits 12 and 16 of 32 say the version and the variant: in memory order the fifth byte of the second word, and the first
     // of the third.
     let version = ((a >> 4) & low) & !(0xf << 32) | 0x4 << 32;
     let variant = (b & low) & !0xc | 0x8;
-    let words = [digits(a & low), digits(version), digits(variant), digits((b >> 4) & low)];
-    let mut text = [b'-'; UUID_BYTES];
+    let words = [a & low, version, variant, (b >> 4) & low].map(digits);
     text[0..8].copy_from_slice(&words[0]);
     text[9..13].copy_from_slice(&words[1][..4]);
     text[14..18].copy_from_slice(&words[1][4..]);
     text[19..23].copy_from_slice(&words[2][..4]);
     text[24..28].copy_from_slice(&words[2][4..]);
     text[28..36].copy_from_slice(&words[3]);
-    text
 }
 
 /// Eight nibbles, a byte each, as hexadecimal digits.

@@ -99,6 +99,16 @@ impl Recording {
         self.bytes.is_empty()
     }
 
+    /// Bytes of a request on average; 0 while there is none.
+    pub fn mean_request_bytes(&self) -> f64 {
+        self.bytes.len() as f64 / self.tape.marks.len().max(1) as f64
+    }
+
+    /// Whether any request has fresh fields, so that every shard needs bytes of its own.
+    pub fn is_fresh(&self) -> bool {
+        !self.tape.places.is_empty()
+    }
+
     /// Appends a section: `bytes` holds the requests, each of `cuts` says where one ends, `places` are their fresh fields by
     /// offsets within `bytes`.
     ///

@@ -134,7 +134,8 @@ impl Flow {
                 let lent = engine.lend(id, first..last);
                 last = first + lent.requests;
                 fields.set_time(self.unix_ns_at_zero + now.0);
-                fields.write(lent.bytes, tape.span(first..last).start as u32, tape.places(first..last));
+                let base = tape.span(first..last).start as u32;
+                fields.write(lent.bytes, base, tape.places(first..last));
                 lent.what
             }
         };

@@ -1,0 +1,6 @@
+//! A template of any kind.
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+
+fuzz_target!(|data: &[u8]| payloads::fuzz::fuzz_template(data));

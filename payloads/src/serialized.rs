@@ -1,0 +1,55 @@
+//! What comes out: requests in their wire form.
+
+use payloads_fresh::Place;
+
+/// Requests in their wire form. Never empty.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Serialized {
+    /// The requests, one behind the other, with nothing before, between or after them.
+    pub bytes: Vec<u8>,
+    /// One for each request, in the order of `bytes`; `end` rises, and the last one is `bytes.len()`.
+    pub requests: Vec<Piece>,
+    /// The name of each class, by [`Piece::class`].
+    pub classes: Vec<String>,
+    /// The fresh fields of all requests, by rising offset; [`Piece::places_end`] says which are whose.
+    pub places: Vec<Place>,
+}
+
+/// Where one request ends and what it is. It starts where the one before it ends, the first at 0.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Piece {
+    /// Offset one past its last byte.
+    pub end: usize,
+    /// Which of [`Serialized::classes`] it belongs to.
+    pub class: u16,
+    /// How many events it carries: 0 for a request of the user's own, whose meaning is unknown.
+    pub events: u32,
+    /// How many of [`Serialized::places`] are its own or those of requests before it.
+    pub places_end: u32,
+}
+
+/// How many requests to serialize: so many, but fewer when they would take more than so many bytes.
+/// Each class, line and file occurs at least once, whatever that takes up to `bytes_max`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Extent {
+    /// Requests wanted.
+    pub requests: usize,
+    /// Bytes they may take together; with `usize::MAX` all requests wanted must come out.
+    pub bytes: usize,
+    /// Bytes over which there is an error rather than a tape; at most 4 GiB, whatever is given.
+    pub bytes_max: usize,
+}
+
+impl Serialized {
+    /// The bytes of request `index`. Panics if there is none.
+    pub fn request(&self, index: usize) -> &[u8] {
+        let start = index.checked_sub(1).map_or(0, |before| self.requests[before].end);
+        &self.bytes[start..self.requests[index].end]
+    }
+
+    /// The fresh fields of request `index`; their offsets count from the start of all bytes. Panics if there is no such request.
+    pub fn places_of(&self, index: usize) -> &[Place] {
+        let start = index.checked_sub(1).map_or(0, |before| self.requests[before].places_end);
+        &self.places[start as usize..self.requests[index].places_end as usize]
+    }
+}
