@@ -25,7 +25,8 @@ pub fn list(width: usize) -> String {
     let indent = presets.iter().map(|preset| preset.name.len()).max().unwrap_or(0) + 2;
     let mut text = String::new();
     for preset in &presets {
-        let what = format!("{} · {} {}", preset.about, preset.method, preset.path);
+        let path = preset.path.split('?').next().unwrap_or_default();
+        let what = format!("{} · {} {path}", preset.about, preset.method);
         for line in hanging(&pad(&preset.name, indent), indent, &what, width) {
             text += &line;
             text.push('\n');

@@ -618,3 +618,58 @@ fn timestamp(time: SystemTime) -> String {
 fn nanos(time: Nanos) -> Duration {
     Duration::from_nanos(time.0)
 }
+
+#[cfg(test)]
+mod tests {
+    use payloads::fresh::{Kind, Place, SEQ_FIRST, UUID_BYTES};
+
+    use super::*;
+
+    /// Everything that sends on its own in a run of 4 nodes with 4 shards each and two targets, three to one.
+    fn streams() -> Vec<Lanes> {
+        let nodes = Lanes::whole().split(&[1; 4]);
+        let shards = nodes.iter().flat_map(|node| node.split(&[1; 4]));
+        shards.flat_map(|shard| shard.split(&[3, 1])).collect()
+    }
+
+    #[test]
+    fn ten_million_ids_of_all_nodes_shards_and_targets_are_distinct() {
+        const IDS: usize = 10_000_000;
+        let streams = streams();
+        let mut hashes = Vec::with_capacity(IDS);
+        for lanes in &streams {
+            let mut fields = fields(lanes, 42);
+            let mut id = [b'-'; UUID_BYTES];
+            for _ in 0..IDS / streams.len() {
+                fields.write(&mut id, 0, &[Place { at: 0, kind: Kind::Uuid }]);
+                // All 32 digits in 64 bits: two different ids among ten million have the same with a chance of 3 in a million.
+                let words = [&id[0..8], &id[8..16], &id[16..24], &id[24..32], &id[28..36]];
+                hashes.push(words.iter().fold(0_u64, |hash, word| {
+                    let word = u64::from_le_bytes((*word).try_into().expect("eight bytes"));
+                    (hash.rotate_left(29) ^ word).wrapping_mul(0x9e37_79b9_7f4a_7c15)
+                }));
+            }
+        }
+        assert_eq!(hashes.len(), IDS);
+        hashes.sort_unstable();
+        assert!(hashes.windows(2).all(|pair| pair[0] != pair[1]), "an id came twice");
+    }
+
+    #[test]
+    fn numbers_are_sent_once_whoever_sends_them() {
+        let mut numbers = Vec::new();
+        for lanes in streams() {
+            let mut fields = fields(&lanes, 42);
+            let mut text = [0; 16];
+            for _ in 0..1_000 {
+                fields.write(&mut text, 0, &[Place { at: 0, kind: Kind::Seq }]);
+                numbers.push(str::from_utf8(&text).unwrap().parse::<u64>().unwrap());
+            }
+        }
+        assert!(numbers.iter().all(|&number| number >= SEQ_FIRST));
+        let sent = numbers.len();
+        numbers.sort_unstable();
+        numbers.dedup();
+        assert_eq!(numbers.len(), sent);
+    }
+}

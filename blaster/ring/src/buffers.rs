@@ -6,10 +6,11 @@
 //!   [`BufferRing::bytes`] between its completion and [`BufferRing::give_back`]; `&mut self` on give_back ends the loan.
 
 use std::io;
-use std::ptr::NonNull;
 use std::sync::atomic::{AtomicU16, Ordering};
 
 use io_uring::types::BufRingEntry;
+
+use crate::mapping::Mapping;
 
 /// Group id of the one buffer ring of an engine.
 pub(crate) const GROUP: u16 = 0;
@@ -44,7 +45,7 @@ impl BufferRing {
 
     /// Address of the ring, to be registered with [`GROUP`].
     pub(crate) fn address(&self) -> u64 {
-        self.entries.start.as_ptr() as u64
+        self.entries.start() as u64
     }
 
     pub(crate) fn count(&self) -> u16 {
@@ -58,7 +59,7 @@ impl BufferRing {
         let offset = usize::from(id) * self.buffer_bytes as usize;
         // SAFETY: INV-B1, the range lies within `memory` (asserted); INV-B2, the kernel does not write to a buffer
         // between its completion and its being published again, which needs `&mut self`.
-        unsafe { std::slice::from_raw_parts(self.memory.start.as_ptr().add(offset), len) }
+        unsafe { std::slice::from_raw_parts(self.memory.start().add(offset), len) }
     }
 
     /// Puts a buffer back on the ring; the kernel sees it at the next [`Self::publish`].
@@ -70,8 +71,8 @@ impl BufferRing {
         // SAFETY: INV-B1, `index` < count lies within `entries`, `offset` within `memory`; the kernel does not read entries
         // beyond the published tail. Entry 0 shares its last field with the tail, which none of these setters touches.
         unsafe {
-            let entry = &mut *self.entries.start.as_ptr().cast::<BufRingEntry>().add(index);
-            entry.set_addr(self.memory.start.as_ptr().add(offset) as u64);
+            let entry = &mut *self.entries.start().cast::<BufRingEntry>().add(index);
+            entry.set_addr(self.memory.start().add(offset) as u64);
             entry.set_len(self.buffer_bytes);
             entry.set_bid(id);
         }
@@ -83,41 +84,7 @@ impl BufferRing {
     pub(crate) fn publish(&self) {
         // SAFETY: INV-B1, the tail lies in the first entry of a live mapping, two-byte aligned; both sides access it
         // atomically.
-        let tail =
-            unsafe { AtomicU16::from_ptr(BufRingEntry::tail(self.entries.start.as_ptr().cast()).cast_mut()) };
+        let tail = unsafe { AtomicU16::from_ptr(BufRingEntry::tail(self.entries.start().cast()).cast_mut()) };
         tail.store(self.tail, Ordering::Release);
-    }
-}
-
-/// Zeroed, page-aligned, private memory.
-struct Mapping {
-    start: NonNull<u8>,
-    bytes: usize,
-}
-
-impl Mapping {
-    fn new(bytes: usize) -> io::Result<Self> {
-        // SAFETY: INV-B1, a fresh anonymous mapping aliases nothing.
-        let start = unsafe {
-            libc::mmap(
-                std::ptr::null_mut(),
-                bytes,
-                libc::PROT_READ | libc::PROT_WRITE,
-                libc::MAP_PRIVATE | libc::MAP_ANONYMOUS,
-                -1,
-                0,
-            )
-        };
-        if start == libc::MAP_FAILED {
-            return Err(io::Error::last_os_error());
-        }
-        Ok(Self { start: NonNull::new(start.cast()).expect("mmap does not return null"), bytes })
-    }
-}
-
-impl Drop for Mapping {
-    fn drop(&mut self) {
-        // SAFETY: INV-B1, exactly the range that `new` mapped, unmapped once.
-        unsafe { libc::munmap(self.start.as_ptr().cast(), self.bytes) };
     }
 }

@@ -32,6 +32,7 @@ use crate::clock::Clock;
 use crate::ring::Ring;
 use crate::slots::{Pending, Slot};
 use crate::socket;
+use crate::staging::Staging;
 
 /// What an engine is made for.
 pub struct EngineConfig {
@@ -89,10 +90,7 @@ pub struct UringEngine {
 struct Memory {
     buffers: BufferRing,
     reel: Reel,
-    /// Where bytes that lie on no tape are written: a part of `staging_bytes` for each slot. Pages that are never written to
-    /// cost nothing.
-    staging: Vec<u8>,
-    staging_bytes: usize,
+    staging: Staging,
     addresses: Box<[(SocketAddr, SockAddr)]>,
 }
 
@@ -126,16 +124,14 @@ impl UringEngine {
                 0,
             )?
         };
-        let staging_bytes = config.staging_bytes;
         assert!(
-            config.reel.tape().fresh_request_bytes_max() <= staging_bytes,
+            config.reel.tape().fresh_request_bytes_max() <= config.staging_bytes,
             "a request that a stalled send covers goes out from the staging room"
         );
         let memory = Memory {
             buffers,
             reel: config.reel,
-            staging: vec![0; staging_bytes * connections as usize],
-            staging_bytes,
+            staging: Staging::new(connections as usize, config.staging_bytes)?,
             addresses: config.addresses.into_iter().map(|address| (address, address.into())).collect(),
         };
         Ok(Self {
@@ -414,7 +410,7 @@ impl Engine for UringEngine {
                 self.memory.reel.cover(run.clone());
                 Pending::new(self.memory.reel.bytes(run.clone()), run)
             }
-            Outgoing::Staged(len) => Pending::new(&self.memory.staged(id)[..len], 0..0),
+            Outgoing::Staged(len) => Pending::new(&self.memory.staging.room(id)[..len], 0..0),
         };
         self.submit_send(id, pending);
     }
@@ -427,7 +423,7 @@ impl Engine for UringEngine {
 
     fn stage(&mut self, id: ConnectionId) -> &mut [u8] {
         assert!(self.slots[id as usize].sending.is_none(), "the kernel may still read what was staged");
-        self.memory.staged(id)
+        self.memory.staging.room(id)
     }
 
     fn close(&mut self, id: ConnectionId) {
@@ -495,11 +491,6 @@ impl Drop for UringEngine {
 }
 
 impl Memory {
-    fn staged(&mut self, id: ConnectionId) -> &mut [u8] {
-        let start = id as usize * self.staging_bytes;
-        &mut self.staging[start..start + self.staging_bytes]
-    }
-
     #[inline]
     fn lend(&mut self, id: ConnectionId, run: Range<usize>) -> Lent<'_> {
         let requests = run.len();
@@ -511,8 +502,7 @@ impl Memory {
 
     #[cold]
     fn lend_copy(&mut self, id: ConnectionId, run: Range<usize>) -> Lent<'_> {
-        let start = id as usize * self.staging_bytes;
-        let room = &mut self.staging[start..start + self.staging_bytes];
+        let room = self.staging.room(id);
         // A stalled connection still sends what is on the tape there.
         let (requests, len) = self.reel.copy(run, room);
         assert!(requests > 0, "the staging room holds the longest request");
