@@ -5,15 +5,17 @@
 # 1. 1,130,000 requests/s for 60 s into event-api, which counts every event: what was sent, answered and counted.
 # 2. Its ceiling: as fast as answers come, into the null profile, which only frames requests; every event fresh, and --stale.
 # 3. The same by the size of the tape.
+# 4. Every event checked by the sink: millions of them at 150,000 requests/s, and how far occurredAt is from the moment
+#    the sink receives it at 1,000 requests/s.
 #
 #   benches/events.sh [--quick] [--runs N] [--rounds N]
 # shellcheck source=support/common.sh
 source "$(dirname "${BASH_SOURCE[0]}")/support/common.sh"
 
-runs=3 guide_s=60 rounds=5 seconds=5 tapes='256 1024 4096 16384 65536'
+runs=3 guide_s=60 rounds=5 seconds=5 checked_s=20 tapes='256 1024 4096 16384 65536'
 while [ $# != 0 ]; do
   case $1 in
-    --quick) runs=1 guide_s=2 rounds=1 seconds=1 tapes='1024 4096' ;;
+    --quick) runs=1 guide_s=2 rounds=1 seconds=1 checked_s=2 tapes='1024 4096' ;;
     --runs) runs=${2:?} && shift ;;
     --rounds) rounds=${2:?} && shift ;;
     *) fail "unknown argument $1: there are --quick, --runs N and --rounds N" ;;
@@ -33,7 +35,7 @@ run() {
   local name=$work/$1.$2 requests events ticks status=0
   shift 2
   requests=$(sink_requests) events=$(sink_events) ticks=$(cpu_ticks "$sink_pid")
-  "$blaster" --cores "$client_cpu" --seed 42 --batch "$mix" --json "$name.json" --quiet "$@" "$sink_host" >"$name.out" 2>&1 ||
+  "$blaster" --cores "$client_cpu" --seed 42 --json "$name.json" --quiet "$@" "$sink_host" >"$name.out" 2>&1 ||
     status=$?
   # 3 is a verdict (client-limited), and has its row; all else is a failed run.
   case $status in
@@ -46,15 +48,31 @@ run() {
 }
 
 start_sink event-api
-for ((n = 1; n <= runs; n++)); do run guide "$n" --rps 1130000 --duration "${guide_s}s"; done
+for ((n = 1; n <= runs; n++)); do run guide "$n" --batch "$mix" --rps 1130000 --duration "${guide_s}s"; done
 stop "$sink_pid"
 
 start_sink null
-ceiling=(--rps max --pipeline 64 --expect 200 --duration "${seconds}s")
+ceiling=(--batch "$mix" --rps max --pipeline 64 --expect 200 --duration "${seconds}s")
 for ((n = 1; n <= rounds; n++)); do
   run fresh "$n" "${ceiling[@]}"
   run stale "$n" "${ceiling[@]}" --stale
   for tape in $tapes; do run "tape-$tape" "$n" "${ceiling[@]}" --tape "$tape"; done
+done
+
+stop "$sink_pid"
+
+metric() { curl -s --max-time 5 "http://$sink_host/metrics" | awk -v name="sink_$1" '$1 == name { print $2 }'; }
+
+# checked NAME N FLAGS…: a run into a sink of its own that checks every event.
+checked() {
+  start_sink event-api --validate
+  run "$@"
+  echo "$(metric events_invalid_total) $(metric occurred_at_skew_ms_max)" >"$work/$1.$2.checked"
+  stop "$sink_pid"
+}
+for ((n = 1; n <= runs; n++)); do
+  checked millions "$n" --batch "$mix" --rps 150000 --duration "${checked_s}s"
+  checked modest "$n" --rps 1000 --batch 1 --duration "${checked_s}s"
 done
 
 printf '## Five million events a second\n\n'

@@ -101,10 +101,10 @@ wait_for() {
   fail "nothing answers at $1"
 }
 
-# start_sink PROFILE: sets sink_pid and sink_host.
+# start_sink PROFILE FLAGS…: sets sink_pid and sink_host.
 start_sink() {
   sink_host=127.0.0.1:$(free_port)
-  "$blaster" sink --listen "$sink_host" --profile "$1" --cores "$sink_cpu" >"$work/target.log" 2>&1 &
+  "$blaster" sink --listen "$sink_host" --profile "$@" --cores "$sink_cpu" >"$work/target.log" 2>&1 &
   sink_pid=$!
   started+=("$sink_pid")
   wait_for "http://$sink_host/metrics" "$sink_pid"

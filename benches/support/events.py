@@ -20,6 +20,19 @@ def runs(folder, name):
         yield report, requests, events, ticks / TICKS_PER_S / report["duration_s"]
 
 
+def checked(folder):
+    print("\nEvery event checked by the sink (`--validate`):\n")
+    print("| load | run | events sent | counted as valid | invalid | largest distance of occurredAt from its receipt | service time p99 | |")
+    print("|---|---|---|---|---|---|---|---|")
+    for name, load, skew_max in (("millions", "150,000 requests/s of the mixture", None), ("modest", "1,000 requests/s", 2)):
+        for number, (report, _, events, _) in enumerate(runs(folder, name), 1):
+            invalid, skew = map(int, (folder / f"{name}.{number}.checked").read_text().split())
+            sent = report["events"]["sent"]
+            right = invalid == 0 and sent == events and (skew_max is None or skew <= skew_max)
+            service = us(report["service_time_ns"]["p99"])
+            print(f"| {load} | {number} | {sent:,} | {events:,} | {invalid} | {skew} ms | {service} | {'PASS' if right else 'miss'} |")
+
+
 def busy(report):
     return 100 * max(core["busy"] for core in report["generator"]["cores"])
 
@@ -87,6 +100,7 @@ def main(folder):
     tapes = sorted({int(path.name.split(".")[0].split("-")[1]) for path in folder.glob("tape-*.json")})
     print("\nBy the size of the tape, every event fresh:\n")
     print_ceilings(ceilings(folder, [f"tape-{size}" for size in tapes]), "requests on the tape")
+    checked(folder)
 
 
 main(sys.argv[1])

@@ -25,7 +25,7 @@ use std::cmp::{Ordering, Reverse};
 use std::collections::{BinaryHeap, VecDeque};
 use std::ops::Range;
 
-use payloads_fresh::{Kind, SEQ_BYTES};
+use payloads_fresh::{Kind, TimeFormat};
 pub use random::{Random, Span};
 pub use server::{Answer, Behaviour, CloseAfter, Whim};
 use server::{Peer, Server, Write};
@@ -38,6 +38,8 @@ use crate::time::Nanos;
 pub struct SimEngine {
     reel: Reel,
     clock: Nanos,
+    /// What the worker was told when it last asked for the time.
+    told: Nanos,
     random: Random,
     costs: Costs,
     slots: Vec<Slot>,
@@ -104,6 +106,7 @@ impl SimEngine {
             reel,
             // No run begins at the epoch: what confuses an instant with a span shows.
             clock: Nanos::from_millis(3),
+            told: Nanos::ZERO,
             random: Random::new(seed),
             costs,
             slots: (0..slots).map(|_| Slot::default()).collect(),
@@ -185,10 +188,18 @@ impl SimEngine {
         let base = tape.span(run.clone()).start;
         for place in tape.places(run) {
             let at = place.at as usize - base;
-            let text = str::from_utf8(&bytes[at..at + SEQ_BYTES]).expect("numbers are text");
+            let text = str::from_utf8(&bytes[at..at + place.kind.width()]).expect("numbers are text");
             let number: u64 = text.parse().expect("a fresh field is written before it is sent");
             let last = &mut self.numbered[section];
             match place.kind {
+                Kind::Now(TimeFormat::UnixUs) => {
+                    assert_eq!(
+                        number,
+                        (UNIX_NS_AT_ZERO + self.told.0) / 1_000,
+                        "the time is that of the send"
+                    );
+                    continue;
+                }
                 Kind::Seq => assert!(number > *last, "a number is sent twice"),
                 _ => assert_eq!(number, *last, "what is repeated is the number before it"),
             }
@@ -318,6 +329,7 @@ impl Engine for SimEngine {
     fn now(&mut self) -> Nanos {
         // Reading the clock takes time too.
         self.clock += Nanos(20);
+        self.told = self.clock;
         self.clock
     }
 
@@ -379,17 +391,14 @@ impl Engine for SimEngine {
     }
 
     fn lend(&mut self, id: ConnectionId, run: Range<usize>) -> Lent<'_> {
-        let requests = run.len();
-        if self.reel.is_free(run.clone()) {
-            return Lent { bytes: self.reel.bytes_mut(run.clone()), requests, what: Outgoing::Tape(run) };
-        }
         let room_bytes = self.reel.tape().fresh_request_bytes_max();
         let slot = &mut self.slots[id as usize];
         assert!(slot.sending.is_none(), "slot {id} is written to while a send is under way");
         slot.staged.resize(room_bytes, 0);
-        let (requests, length) = self.reel.copy(run.clone(), &mut slot.staged);
-        slot.copied = run.start..run.start + requests;
-        Lent { bytes: &mut slot.staged[..length], requests, what: Outgoing::Staged(length) }
+        let first = run.start;
+        let lent = self.reel.lend(run, &mut slot.staged);
+        slot.copied = first..first + lent.requests;
+        lent
     }
 
     fn stage(&mut self, id: ConnectionId) -> &mut [u8] {
@@ -431,6 +440,9 @@ impl Engine for SimEngine {
         }
     }
 }
+
+/// What the wall clock shows when the simulation's clock is at zero.
+pub(crate) const UNIX_NS_AT_ZERO: u64 = 1_767_225_600_123_456_789;
 
 /// Room for bytes that lie on no tape.
 const STAGED_BYTES: usize = 16 * 1024;

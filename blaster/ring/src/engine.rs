@@ -418,7 +418,8 @@ impl Engine for UringEngine {
     #[inline]
     fn lend(&mut self, id: ConnectionId, run: Range<usize>) -> Lent<'_> {
         assert!(self.slots[id as usize].sending.is_none(), "the kernel may still read what was staged");
-        self.memory.lend(id, run)
+        let Memory { reel, staging, .. } = &mut *self.memory;
+        reel.lend(run, staging.room(id))
     }
 
     fn stage(&mut self, id: ConnectionId) -> &mut [u8] {
@@ -487,26 +488,6 @@ impl Drop for UringEngine {
         }
         // SAFETY: INV-E2, every operation has completed; dropped once, and not used after this.
         unsafe { ManuallyDrop::drop(&mut self.memory) };
-    }
-}
-
-impl Memory {
-    #[inline]
-    fn lend(&mut self, id: ConnectionId, run: Range<usize>) -> Lent<'_> {
-        let requests = run.len();
-        if !self.reel.is_free(run.clone()) {
-            return self.lend_copy(id, run);
-        }
-        Lent { bytes: self.reel.bytes_mut(run.clone()), requests, what: Outgoing::Tape(run) }
-    }
-
-    #[cold]
-    fn lend_copy(&mut self, id: ConnectionId, run: Range<usize>) -> Lent<'_> {
-        let room = self.staging.room(id);
-        // A stalled connection still sends what is on the tape there.
-        let (requests, len) = self.reel.copy(run, room);
-        assert!(requests > 0, "the staging room holds the longest request");
-        Lent { bytes: &mut room[..len], requests, what: Outgoing::Staged(len) }
     }
 }
 

@@ -12,6 +12,8 @@ use std::sync::Arc;
 
 use payloads_fresh::Place;
 
+use super::engine::{Lent, Outgoing};
+
 /// Where each request begins and ends and what it is; immutable.
 #[derive(Debug, Default)]
 pub struct Tape {
@@ -239,33 +241,44 @@ impl Reel {
         }
     }
 
-    /// Whether the bytes of a run may be written to: no send covers one of its requests.
+    /// What [`Engine::lend`](super::engine::Engine::lend) lends: the run's own bytes if no send covers them, else a copy in `room`.
+    ///
+    /// # Panics
+    /// When the tape has no fresh fields, or not one request fits in `room`.
     #[inline]
-    pub fn is_free(&self, run: Range<usize>) -> bool {
+    pub fn lend<'a>(&'a mut self, run: Range<usize>, room: &'a mut [u8]) -> Lent<'a> {
+        if !self.is_free(run.clone()) {
+            return self.lend_copy(run, room);
+        }
+        Lent { requests: run.len(), bytes: self.bytes_mut(run.clone()), what: Outgoing::Tape(run) }
+    }
+
+    /// A stalled connection still sends what is on the tape there: as many requests as fit in `room` go out from it instead.
+    #[cold]
+    fn lend_copy<'a>(&self, run: Range<usize>, room: &'a mut [u8]) -> Lent<'a> {
+        let start = self.tape.starts[run.start] as usize;
+        let ends = &self.tape.starts[run.start + 1..=run.end];
+        let requests = ends.partition_point(|&end| end as usize - start <= room.len());
+        assert!(requests > 0, "the staging room holds the longest request with fresh fields");
+        let bytes = self.bytes(run.start..run.start + requests);
+        let copy = &mut room[..bytes.len()];
+        copy.copy_from_slice(bytes);
+        Lent { requests, what: Outgoing::Staged(copy.len()), bytes: copy }
+    }
+
+    /// Whether no send covers any request of a run.
+    #[inline]
+    fn is_free(&self, run: Range<usize>) -> bool {
         !self.covered.is_empty() && !self.covered[run].contains(&true)
     }
 
-    /// The bytes of a run that is free.
-    ///
-    /// # Panics
-    /// When the tape has no fresh fields: its bytes are shared.
     #[inline]
-    pub fn bytes_mut(&mut self, run: Range<usize>) -> &mut [u8] {
+    fn bytes_mut(&mut self, run: Range<usize>) -> &mut [u8] {
         debug_assert!(self.is_free(run.clone()), "nothing is written while a send reads it");
         match &mut self.bytes {
             Bytes::Own(bytes) => &mut bytes[self.tape.span(run)],
             Bytes::Shared(_) => panic!("bytes without fresh fields are shared"),
         }
-    }
-
-    /// Copies as many whole requests of `run` into `room` as fit; returns how many requests and bytes these are.
-    pub fn copy(&self, run: Range<usize>, room: &mut [u8]) -> (usize, usize) {
-        let start = self.tape.starts[run.start] as usize;
-        let ends = &self.tape.starts[run.start + 1..=run.end];
-        let count = ends.partition_point(|&end| end as usize - start <= room.len());
-        let bytes = self.bytes(run.start..run.start + count);
-        room[..bytes.len()].copy_from_slice(bytes);
-        (count, bytes.len())
     }
 
     /// A send of these requests begins.
@@ -362,7 +375,11 @@ mod tests {
             assert!(!reel.is_free(run));
         }
         let mut room = [0; 45];
-        assert_eq!(reel.copy(2..5, &mut room), (2, 40));
+        let lent = reel.lend(2..5, &mut room);
+        assert_eq!((lent.requests, lent.bytes.len(), lent.what), (2, 40, Outgoing::Staged(40)));
+        lent.bytes.fill(b'x');
+        assert_eq!(reel.bytes(2..3), [b' '; 20]);
+        assert_eq!(reel.lend(4..5, &mut room).what, Outgoing::Tape(4..5));
         reel.uncover(2..4);
         assert!(reel.is_free(1..5));
     }

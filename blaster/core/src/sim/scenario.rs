@@ -1,10 +1,10 @@
 //! A whole run in virtual time: a worker, its servers, and whoever takes its recorders.
 
-use payloads_fresh::{Fields, Kind, Place, SEQ_BYTES};
+use payloads_fresh::{Fields, Kind, Place, SEQ_BYTES, TimeFormat};
 
 use super::random::{Random, Span};
 use super::server::{Answer, Behaviour, CloseAfter, Whim};
-use super::{Costs, Counts, SimEngine};
+use super::{Costs, Counts, SimEngine, UNIX_NS_AT_ZERO};
 use crate::load::engine::{EndCause, Engine};
 use crate::load::recorder::{ClassRecord, Recorder};
 use crate::load::schedule::Schedule;
@@ -208,9 +208,15 @@ impl Scenario {
                 if stream.fresh && body_bytes >= SEQ_BYTES {
                     places.push(Place { at: bytes.len() as u32, kind: Kind::Seq });
                 }
+                if stream.fresh && body_bytes >= 4 * SEQ_BYTES {
+                    let at = (bytes.len() + SEQ_BYTES) as u32;
+                    places.push(Place { at, kind: Kind::Now(TimeFormat::UnixUs) });
+                }
                 bytes.resize(bytes.len() + body_bytes, b'x');
                 if stream.fresh && body_bytes >= 2 * SEQ_BYTES {
-                    let repeat = Kind::Repeat { width: SEQ_BYTES as u8, back: 1 };
+                    // The number's place is the last but one where a time stands between.
+                    let back = if body_bytes >= 4 * SEQ_BYTES { 2 } else { 1 };
+                    let repeat = Kind::Repeat { width: SEQ_BYTES as u8, back };
                     places.push(Place { at: (bytes.len() - SEQ_BYTES) as u32, kind: repeat });
                 }
                 let mark = Mark { class, events: events(class) };
@@ -242,7 +248,9 @@ impl Scenario {
             classes: self.classes,
             seed: self.seed,
         };
-        Worker::new(wrap(engine), tape, plan)
+        let mut worker = Worker::new(wrap(engine), tape, plan);
+        worker.set_wall_clock(Nanos::ZERO, UNIX_NS_AT_ZERO);
+        worker
     }
 
     /// Runs to the end.

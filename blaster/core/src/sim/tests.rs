@@ -515,7 +515,8 @@ fn a_request_that_a_stalled_connection_still_sends_goes_out_as_a_copy() {
 
 #[test]
 fn events_are_acknowledged_as_answers_count_them_and_else_by_their_status() {
-    // Requests carry 100 events each; an accepted answer counts one, a chunked one does not count.
+    // Requests carry 100 events each; an accepted answer counts one, a chunked one does not count. (Class 0 carries none: one is
+    // more than were sent.)
     for (answer, acknowledged, by_status) in
         [(Answer::Accepted, 1_000, 0), (Answer::Chunked, 100_000, 100_000)]
     {

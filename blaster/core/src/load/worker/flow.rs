@@ -546,8 +546,9 @@ impl<A: Acknowledge> OnAnswer for Answers<'_, A> {
         if self.expect.contains(status) {
             record.ok += 1;
             match said {
-                Some(count) => record.events_acknowledged += count,
-                None => {
+                // More than were sent is no count that is understood.
+                Some(count) if count <= u64::from(ticket.events) => record.events_acknowledged += count,
+                _ => {
                     record.events_acknowledged += u64::from(ticket.events);
                     record.events_by_status += u64::from(ticket.events);
                 }
