@@ -19,11 +19,10 @@ use payloads::{Encoding, Mix, Shares};
     version,
     args_conflicts_with_subcommands = true,
     after_help = "Examples:\n  \
-        blaster --rps 1000000                      a million events/s at the built-in sink\n  \
+        blaster --rps 1000000                      a million requests/s at the built-in sink\n  \
         blaster --rps 50k --target api:3000        events to POST http://api:3000/events\n  \
         blaster --rps 2k http://api:3000/health    plain GETs\n  \
-        blaster --eps 5m --batch 1:100,10:10,100:3 api:3000\n  \
-                                                   events in batches of three sizes\n  \
+        blaster --eps 50k --batch 10 api:3000      50,000 events/s in batches of 10\n  \
         blaster --stages 30s:10k,1m:=50k api:3000  a ramp, then a spike\n\n\
         Exit status: 0 done, 1 failed or nothing answered, 2 bad usage, 3 client-limited, 99 an SLO failed, 130 interrupted"
 )]
@@ -61,7 +60,7 @@ pub enum PayloadsCommand {
     Show(Box<ShowArgs>),
     /// Find what is wrong with a template, a file of lines or a preset
     Check {
-        /// `.json` or any other template, `.jsonl`, or a preset's `.toml`
+        /// A template (`.json`), a request a line (`.jsonl`), or a preset (`.toml`); anything else is sent as it is
         #[arg(value_name = "FILE")]
         file: String,
         /// Write the outcome as JSON here; `-` is standard output
@@ -73,8 +72,8 @@ pub enum PayloadsCommand {
 /// `blaster payloads show`.
 #[derive(Clone, Debug, Args)]
 pub struct ShowArgs {
-    /// A preset's name, or a file: a preset's `.toml`, a template, `.jsonl`
-    #[arg(value_name = "NAME|FILE", required_unless_present_any = ["preset", "body", "body_dir"])]
+    /// A preset's name, or a file: a preset (`.toml`), a template (`.json`), a request a line (`.jsonl`), any other body
+    #[arg(value_name = "NAME|FILE", required_unless_present_any = ["preset", "body", "body_dir", "method", "path"])]
     pub name: Option<String>,
     /// How many requests
     #[arg(short = 'n', long, value_name = "K", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
@@ -105,13 +104,13 @@ pub struct ShowArgs {
 /// What requests are made of.
 #[derive(Clone, Debug, Default, Args)]
 pub struct PayloadArgs {
-    /// What to send: a name of `blaster payloads list`, or a preset's FILE.toml [default: events, for a target without a path]
+    /// What to send: a name of `blaster payloads list`, or a preset's FILE.toml; a run without one, a path, method or body sends `events`
     #[arg(long, value_name = "NAME|FILE", help_heading = "Request")]
     pub preset: Option<String>,
     /// Events a request: 10, or sizes and their weights by requests, as in 1:100,10:10,100:3 [default: 1]
     #[arg(long, value_name = "MIX", help_heading = "Request")]
     pub batch: Option<Mix>,
-    /// Only these types of events, by weight, as in page_view:70,purchase:5 [default: the preset's, evenly]
+    /// Only these types of events, by weight, as in page_view:70,purchase:5 [default: all, by the preset's weights]
     #[arg(long, value_name = "TYPE:N,…", help_heading = "Request")]
     pub events: Option<Shares>,
     /// A setting of the preset, such as its key; repeatable
@@ -188,8 +187,8 @@ pub struct RunArgs {
     /// Send ids and times as they were serialized, not new ones each time
     #[arg(long, help_heading = "Request")]
     pub stale: bool,
-    /// Different requests to prepare [default: 4096, or as many as fit in 8 MiB]
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..), help_heading = "Request")]
+    /// Different requests to prepare for a target, as in 200k [default: 4096, or as many as fit in 8 MiB]
+    #[arg(long, value_name = "N", value_parser = count, help_heading = "Request")]
     pub tape: Option<u32>,
     /// Most memory these may take, as in 64m or 1g [default: 256m]
     #[arg(long, value_name = "SIZE", value_parser = size, help_heading = "Request")]
@@ -197,7 +196,7 @@ pub struct RunArgs {
     /// Statuses that count as ok [default: the preset's, else 200-399]
     #[arg(long, value_name = "CODES", help_heading = "Request")]
     pub expect: Option<Statuses>,
-    /// Repeats payloads (their time of day aside) and arrivals [default: a new one each run, printed]
+    /// Repeats payloads (times aside) and arrivals [default: a new one each run, printed]
     #[arg(long, value_name = "N", help_heading = "Request")]
     pub seed: Option<u64>,
     /// What to promise: p99<500ms, max<2s, errors<1%, achieved>99%; repeatable
@@ -302,6 +301,17 @@ fn cpu_list(text: &str) -> Result<CpuList, String> {
     if cpus.is_empty() { Err(wrong()) } else { Ok(CpuList(cpus)) }
 }
 
+/// A number above 0, with a suffix `k` or `m` for thousands or millions.
+fn count(text: &str) -> Result<u32, String> {
+    let (digits, factor) = match text.char_indices().last() {
+        Some((at, 'k' | 'K')) => (&text[..at], 1_000),
+        Some((at, 'm' | 'M')) => (&text[..at], 1_000_000),
+        _ => (text, 1),
+    };
+    let number = digits.parse::<u32>().ok().and_then(|number| number.checked_mul(factor));
+    number.filter(|&number| number > 0).ok_or_else(|| "want a number above 0, as in 20000 or 20k".to_owned())
+}
+
 /// Bytes, with a suffix `k`, `m` or `g` for KiB, MiB, GiB.
 fn size(text: &str) -> Result<usize, String> {
     let wrong = || "want a size, as in 64m or 1g".to_owned();
@@ -360,6 +370,14 @@ mod tests {
         let run = Cli::parse_from(["blaster", "run", "-R", "max", "-p", "auto", "-T", "a:1", "-T", "b:2=3"]);
         let Some(Command::Run(args)) = run.command else { panic!("not run") };
         assert_eq!((args.rps, args.targets[1].weight), (Some(RateSpec::Max), 3));
+    }
+
+    #[test]
+    fn counts_are_numbers_or_thousands_or_millions() {
+        assert_eq!(["1", "20k", "3M"].map(|text| count(text).unwrap()), [1, 20_000, 3_000_000]);
+        for wrong in ["", "k", "0", "-1", "1.5k", "5000m", "µ"] {
+            assert!(count(wrong).is_err(), "{wrong}");
+        }
     }
 
     #[test]

@@ -112,9 +112,9 @@ impl Observer for Console {
         self.stops
     }
 
-    fn warn(&mut self, warning: &str) {
+    fn say(&mut self, line: &str) {
         self.wipe();
-        let _ = writeln!(std::io::stderr(), "warning: {warning}");
+        let _ = writeln!(std::io::stderr(), "{line}");
     }
 
     fn starting(&mut self, facts: &PlanFacts) {

@@ -17,3 +17,4 @@ pub mod run;
 pub mod settings;
 mod shards;
 pub mod sink_command;
+mod tape;

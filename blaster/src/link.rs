@@ -5,8 +5,19 @@ use std::fs;
 /// What a plan wants to send at its peak.
 #[derive(Clone, Copy, Debug)]
 pub struct Demand {
-    /// Requests per second.
-    pub peak: f64,
+    /// Requests per second; 0 in closed loop.
+    peak: f64,
+    /// Events a request; none if nobody knows.
+    mean_events: Option<f64>,
+    /// Of a request, head and body, on average.
+    bytes_per_request: f64,
+}
+
+/// What goes to one target.
+#[derive(Clone, Copy, Debug)]
+pub struct Flow {
+    /// Its share of the requests, next to the others'.
+    pub weight: u32,
     /// Events a request; none if nobody knows.
     pub mean_events: Option<f64>,
     /// Of a request, head and body, on average.
@@ -26,6 +37,22 @@ pub fn fastest_bits() -> Option<f64> {
 }
 
 impl Demand {
+    /// Of so many requests per second, shared out by weight.
+    pub fn new(peak: f64, flows: &[Flow]) -> Self {
+        let whole: f64 = flows.iter().map(|flow| f64::from(flow.weight)).sum();
+        let share = |flow: &Flow| f64::from(flow.weight) / whole;
+        Self {
+            peak,
+            mean_events: flows.iter().map(|flow| Some(flow.mean_events? * share(flow))).sum(),
+            bytes_per_request: flows.iter().map(|flow| flow.bytes_per_request * share(flow)).sum(),
+        }
+    }
+
+    /// Events a request carries on average; none if nobody knows.
+    pub fn mean_events(&self) -> Option<f64> {
+        self.mean_events
+    }
+
     /// What to tell when a link of so many bits per second cannot carry it. Headers below HTTP are left out: what does not fit
     /// without them does not fit.
     pub fn exceeds(&self, link_bits: Option<f64>) -> Option<String> {
@@ -69,11 +96,9 @@ mod tests {
 
     #[test]
     fn a_plan_beyond_the_fastest_link_is_told_in_its_own_figures() {
-        let demand = Demand {
-            peak: 1_130_000.0,
-            mean_events: Some(5_000_000.0 / 1_130_000.0),
-            bytes_per_request: 1_430.0,
-        };
+        let flow =
+            Flow { weight: 3, mean_events: Some(5_000_000.0 / 1_130_000.0), bytes_per_request: 1_430.0 };
+        let demand = Demand::new(1_130_000.0, &[flow]);
         let warning = demand.exceeds(Some(10e9)).unwrap();
         assert!(
             warning.starts_with(
@@ -83,7 +108,9 @@ mod tests {
         );
         assert_eq!(demand.exceeds(Some(25e9)), None);
         assert_eq!(demand.exceeds(None), None);
-        let plain = Demand { mean_events: None, peak: 50_000.0, bytes_per_request: 100_000.0 };
+        // Three quarters of the requests are small events, the rest large and plain.
+        let plain = Flow { weight: 1, mean_events: None, bytes_per_request: 395_710.0 };
+        let plain = Demand::new(50_000.0, &[flow, plain]);
         assert!(
             plain.exceeds(Some(1e9)).unwrap().starts_with("50k of these requests/s is 5 GB/s = 40 Gbit/s")
         );

@@ -119,7 +119,7 @@ fn payloads(command: &PayloadsCommand) -> anyhow::Result<u8> {
             let shown = payloads_command::show(args, seed, system::unix_time_ns())?;
             match &args.json {
                 None if args.raw => say_all(None, shown.raw())?,
-                None => say_all(None, shown.pretty().as_bytes())?,
+                None => say_all(None, shown.pretty(console::width()).as_bytes())?,
                 path => say_json(path, &shown.json())?,
             }
         }
@@ -155,13 +155,9 @@ fn random_seed() -> u64 {
 /// Usage and plans that cannot be are 2, all else 1.
 fn failure_status(error: &anyhow::Error) -> u8 {
     match error.downcast_ref::<RunError>() {
-        Some(
-            RunError::Usage(_)
-            | RunError::Limit(_)
-            | RunError::Cores { .. }
-            | RunError::TapeTooLarge { .. }
-            | RunError::TapeMemory { .. },
-        ) => exit::USAGE,
+        Some(RunError::Usage(_) | RunError::Limit(_) | RunError::Cores { .. } | RunError::Tape(_)) => {
+            exit::USAGE
+        }
         Some(RunError::Interrupted) => exit::INTERRUPTED,
         Some(_) => exit::FAILED,
         None if matches!(error.downcast_ref(), Some(SinkError::Probe(_))) => exit::USAGE,

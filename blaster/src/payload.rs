@@ -1,6 +1,7 @@
 //! What goes to a target, and how it comes onto the tape.
 
-use std::io;
+use std::fs::File;
+use std::io::{self, Read};
 
 use blaster_core::load::tape::{Cut, Mark, Recording, TAPE_BYTES_MAX};
 use blaster_core::plan::statuses::Statuses;
@@ -25,8 +26,21 @@ pub struct TapeSize {
     /// `--tape`: so many requests a target; the default is enough for variety, few enough to stay near a CPU and to be made in a
     /// few milliseconds.
     pub requests: Option<usize>,
-    /// The most bytes all tapes of the process may take together.
+    /// The most bytes all tapes of the process may take together, rooms for copies of stalled sends aside.
     pub bytes_max: usize,
+}
+
+/// Where a target's requests go.
+#[derive(Clone, Copy, Debug)]
+pub struct Section<'a> {
+    /// The server.
+    pub target: &'a Target,
+    /// Its first class.
+    pub first_class: u16,
+    /// So many copies of so many sections share the memory.
+    pub shares: usize,
+    /// Repeats its requests.
+    pub seed: u64,
 }
 
 /// Why requests did not come onto the tape.
@@ -56,16 +70,13 @@ impl Payload {
         let payload = &args.payload;
         let path = args.path.as_deref().or(target.path.as_deref());
         let is_own = payload.body.is_some() || payload.body_dir.is_some();
-        if payload.preset.is_some() && is_own {
-            return Err(UsageError::PresetAndBody);
-        }
-        if let Some(flag) = payload.events_flag(args.eps.is_some()).filter(|_| is_own) {
-            return Err(UsageError::EventsAndBody { flag });
-        }
-        let is_plain = path.is_some() || args.method.is_some() || is_own;
-        let asks_for_events = payload.events_flag(args.eps.is_some()).is_some();
-        let preset =
-            payload.preset.as_deref().or_else(|| (!is_plain || asks_for_events).then_some(PRESET_DEFAULT));
+        let is_plain = path.is_some() || args.method.is_some();
+        let asks_for_events = args.eps.is_some()
+            || payload.batch.is_some()
+            || payload.events.is_some()
+            || !payload.settings.is_empty();
+        let default = || (!is_own && (!is_plain || asks_for_events)).then_some(PRESET_DEFAULT);
+        let preset = payload.preset.as_deref().or_else(default);
         let wish = Wish { preset, method: args.method.as_deref(), path, ..payload.wish() };
         let requests = Requests::new(&wish, &Disk)?;
         Ok(Self { stale: args.stale || requests.encoding().is_some(), requests })
@@ -77,6 +88,13 @@ impl Payload {
             || Ok(Statuses::default()),
             |ok| ok.parse().map_err(|error| UsageError::PresetOk { ok: ok.to_owned(), error }),
         )
+    }
+
+    /// What its user should know before a run.
+    pub fn remarks(&self) -> impl Iterator<Item = String> {
+        let note = self.requests.note().map(|note| format!("note: {note}"));
+        let hint = self.requests.hint().map(|hint| format!("warning: {hint}"));
+        note.into_iter().chain(hint)
     }
 
     /// Path and query.
@@ -105,20 +123,19 @@ impl Payload {
         self.requests.mean_events()
     }
 
-    /// Appends a section to `recording`; its classes are numbered from `first_class`. Returns their names.
+    /// Appends a section to `recording`. Returns the names of its classes.
     pub fn write(
         &self,
         recording: &mut Recording,
-        target: &Target,
+        section: Section<'_>,
         size: TapeSize,
-        first_class: u16,
-        seed: u64,
         now_unix_ns: u64,
     ) -> Result<Vec<String>, WriteError> {
+        let Section { target, first_class, shares, seed } = section;
         let extent = Extent {
             requests: size.requests.unwrap_or(REQUESTS_DEFAULT),
-            bytes: if size.requests.is_some() { usize::MAX } else { BYTES_DEFAULT },
-            bytes_max: size.bytes_max,
+            bytes: size.requests.map_or(BYTES_DEFAULT.min(size.bytes_max / shares), |_| usize::MAX),
+            bytes_max: size.bytes_max.saturating_sub(recording.len()),
         };
         let serialized = self.requests.serialize(&target.host_header(), extent, seed, now_unix_ns)?;
         let cuts = serialized.requests.iter().map(|piece| Cut {
@@ -151,17 +168,6 @@ impl PayloadArgs {
             ..Wish::default()
         }
     }
-
-    /// The first flag that only makes sense for events.
-    fn events_flag(&self, eps: bool) -> Option<&'static str> {
-        let flags = [
-            (eps, "--eps"),
-            (self.batch.is_some(), "--batch"),
-            (self.events.is_some(), "--events"),
-            (!self.settings.is_empty(), "--set"),
-        ];
-        flags.into_iter().find_map(|(is_given, flag)| is_given.then_some(flag))
-    }
 }
 
 /// This machine's files.
@@ -170,16 +176,10 @@ pub struct Disk;
 
 impl Files for Disk {
     fn read(&self, path: &str) -> io::Result<Vec<u8>> {
-        // Before a file that does not end, or fills the memory, is read.
-        let meta = std::fs::metadata(path)?;
-        if meta.is_dir() {
-            return Err(io::Error::from(io::ErrorKind::IsADirectory));
-        }
-        if meta.len() > payloads::BYTES_MAX as u64 {
-            let limit = payloads::BYTES_MAX >> 20;
-            return Err(io::Error::other(format!("it has {} bytes, the limit is {limit} MiB", meta.len())));
-        }
-        std::fs::read(path)
+        let mut content = Vec::new();
+        // A byte more than is allowed tells that it is too large; devices and pipes may not end at all.
+        File::open(path)?.take(payloads::BYTES_MAX as u64 + 1).read_to_end(&mut content)?;
+        Ok(content)
     }
 
     fn list(&self, folder: &str) -> io::Result<Vec<String>> {

@@ -3,20 +3,24 @@
 use std::io::{self, Write};
 use std::path::Path;
 
-use payloads::fresh::Fields;
-use payloads::{Extent, Files, PresetInfo, Requests, Serialized, Wish};
+use base64::prelude::{BASE64_STANDARD, Engine as _};
+use blaster_core::plan::lanes::Lanes;
+use blaster_core::report::units::{bytes, grouped};
+use payloads::{Extent, FileKind, Files, PresetInfo, Requests, Serialized, Wish};
 use serde::de::IgnoredAny;
 use serde_json::{Map, Value, json};
 
 use crate::cli::ShowArgs;
 use crate::output::{hanging, pad};
 use crate::payload::{Disk, TAPE_MEMORY_DEFAULT};
+use crate::run;
 use crate::settings::UsageError;
 
 /// The requests of `payloads show`, ready to be printed.
 pub struct Shown {
     serialized: Serialized,
-    note: Option<String>,
+    /// What stands above them, a line each.
+    remarks: Vec<String>,
 }
 
 /// `payloads list`, for a screen of `width` characters.
@@ -78,17 +82,39 @@ pub fn show(args: &ShowArgs, seed: u64, now_unix_ns: u64) -> Result<Shown, Usage
     let requests = Requests::new(&wish, &Disk)?;
     let extent = Extent { requests: args.count as usize, bytes: usize::MAX, bytes_max: TAPE_MEMORY_DEFAULT };
     let mut serialized = requests.serialize(&args.target.host_header(), extent, seed, now_unix_ns)?;
-    let mut fields = Fields::new(seed, 0, 1);
+    let mut fields = run::fields(&Lanes::whole(), seed);
     fields.set_time(now_unix_ns);
     fields.write(&mut serialized.bytes, 0, &serialized.places);
     // A mixture brings at least one of each size.
     serialized.requests.truncate(args.count as usize);
-    Ok(Shown { serialized, note: requests.note().map(str::to_owned) })
+    let preset =
+        wish.preset.and_then(|name| payloads::presets().into_iter().find(|preset| preset.name == name));
+    let mut remarks: Vec<String> = preset.iter().flat_map(knobs).collect();
+    remarks.extend(requests.note().map(str::to_owned));
+    remarks.extend(requests.hint());
+    Ok(Shown { serialized, remarks })
+}
+
+/// What can be changed about a preset, and how far.
+fn knobs(preset: &PresetInfo) -> Vec<String> {
+    let settings: Vec<_> = preset.settings.iter().map(|(name, value)| format!("{name}={value}")).collect();
+    let types: Vec<_> = preset.types.iter().map(|(name, weight)| format!("{name}:{weight}")).collect();
+    let limits = [
+        preset.limits.events.map(|events| format!("{} events a request", grouped(events as u64))),
+        preset.limits.event_bytes.map(|size| format!("{} an event", bytes(size as u64))),
+        preset.limits.request_bytes.map(|size| format!("{} a request", bytes(size as u64))),
+    ];
+    let limits: Vec<_> = limits.into_iter().flatten().collect();
+    [("--set", settings), ("--events", types), ("at most", limits)]
+        .into_iter()
+        .filter(|(_, items)| !items.is_empty())
+        .map(|(name, items)| format!("{name} {}", items.join(", ")))
+        .collect()
 }
 
 /// Whether this is a file, and not one of a preset.
 fn is_body(name: &str) -> bool {
-    !name.ends_with(".toml") && name.contains(['/', '.'])
+    FileKind::of(name) != FileKind::Preset && (name.contains(['/', '.']) || Path::new(name).is_file())
 }
 
 /// `payloads check`: what the file is, in a line.
@@ -113,8 +139,8 @@ impl Shown {
         &self.serialized.bytes[..end]
     }
 
-    /// For people: heads as they are, JSON bodies laid out.
-    pub fn pretty(&self) -> String {
+    /// For people, on a screen of `width` characters: heads as they are, JSON bodies laid out.
+    pub fn pretty(&self, width: usize) -> String {
         let requests: Vec<String> = (0..self.serialized.requests.len())
             .map(|index| {
                 let (head, body) = self.parts(index);
@@ -122,8 +148,10 @@ impl Shown {
                 if body.is_empty() { head } else { format!("{head}\n\n{}", laid_out(body)) }
             })
             .collect();
-        let note = self.note.as_ref().map_or_else(String::new, |note| format!("# {note}\n\n"));
-        format!("{note}{}\n", requests.join("\n\n"))
+        let remarks: Vec<String> =
+            self.remarks.iter().flat_map(|remark| hanging("# ", 2, remark, width)).collect();
+        let remarks = if remarks.is_empty() { String::new() } else { remarks.join("\n") + "\n\n" };
+        format!("{remarks}{}\n", requests.join("\n\n"))
     }
 
     /// `payloads show --json`.
@@ -144,7 +172,9 @@ impl Shown {
                 "method": words.next(),
                 "path": words.next(),
                 "headers": headers.split("\r\n").filter_map(header).collect::<Vec<_>>(),
-                "body": String::from_utf8_lossy(body),
+                // Bytes that are no text, as base64.
+                "body": str::from_utf8(body).ok(),
+                "body_base64": str::from_utf8(body).err().map(|_| BASE64_STANDARD.encode(body)),
             })
         };
         json!({ "requests": (0..self.serialized.requests.len()).map(request).collect::<Vec<_>>() })

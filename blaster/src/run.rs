@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime};
 
 use blaster_core::load::engine::ConnectFailure;
 use blaster_core::load::schedule::Schedule;
-use blaster_core::load::tape::{Recording, Reel, TAPE_BYTES_MAX};
+use blaster_core::load::tape::Reel;
 use blaster_core::load::worker::{INTERVAL, StreamPlan, WorkerPlan};
 use blaster_core::plan::lanes::{Lanes, share_out};
 use blaster_core::plan::target::Target;
@@ -14,7 +14,6 @@ use blaster_core::plan::{Load, Plan};
 use blaster_core::report::Report;
 use blaster_core::report::collector::{Collector, FinishedInterval};
 use blaster_core::report::facts::{AskedRate, CoreFacts, Environment, PlanFacts, RunFacts};
-use blaster_core::report::units::bytes;
 use blaster_core::time::Nanos;
 use blaster_ring::{Clock, EngineConfig, socket, system};
 use blaster_sink::profile::{Behaviour, Profile};
@@ -24,11 +23,12 @@ use payloads::fresh::Fields;
 
 use crate::environment;
 use crate::limits::{self, LimitError};
-use crate::link::{self, Demand};
-use crate::payload::{Payload, WriteError};
+use crate::link;
+use crate::payload::Payload;
 use crate::resolve::{ResolveError, is_local, resolve};
 use crate::settings::{Settings, UsageError};
 use crate::shards::{Message, ShardFacts, ShardPlan, Shards};
+use crate::tape::{self, Recorded, TapeError};
 
 /// Hears of a run as it goes on, and may stop it.
 pub trait Observer {
@@ -36,8 +36,8 @@ pub trait Observer {
     fn stops(&mut self) -> u32;
     /// The run is about to start.
     fn starting(&mut self, facts: &PlanFacts);
-    /// The plan may not come out as its user thinks.
-    fn warn(&mut self, warning: &str);
+    /// Something its user should know before the run.
+    fn say(&mut self, line: &str);
     /// An interval is over on all shards.
     fn interval(&mut self, interval: &FinishedInterval);
 }
@@ -83,27 +83,9 @@ pub enum RunError {
         /// Which.
         target: String,
     },
-    /// The requests do not fit on a tape.
-    #[error(
-        "the requests to {targets} targets take more than the {TAPE_BYTES_MAX} bytes a tape holds: use smaller bodies or fewer targets"
-    )]
-    TapeTooLarge {
-        /// How many.
-        targets: usize,
-    },
-    /// Nor in the memory they may take.
-    #[error(
-        "the requests take {} for each of {copies} threads, together the limit is {}: lower --tape, raise --tape-memory, or use \
-         fewer threads or smaller bodies", bytes(*.each as u64), bytes(*.limit as u64)
-    )]
-    TapeMemory {
-        /// Bytes, a thread's; more than one has a copy of its own where ids and times are written anew.
-        each: usize,
-        /// Threads with a copy of their own.
-        copies: usize,
-        /// Bytes, what is allowed.
-        limit: usize,
-    },
+    /// The requests cannot be prepared.
+    #[error(transparent)]
+    Tape(#[from] TapeError),
     /// An executor.
     #[error("cannot start a shard: {0}")]
     Shard(String),
@@ -151,17 +133,20 @@ pub fn run(settings: &mut Settings, observer: &mut impl Observer) -> Result<Repo
 
     let shared_core = target_is_local && cpus.allowed.iter().all(|cpu| shard_cpus.contains(cpu));
     let _ = system::pin_thread(&cpus.off_shards(&shard_cpus));
-    let (recording, classes) = record(settings)?;
-    check_memory(&recording, shards, settings.tape.bytes_max)?;
-    if let (Load::Open { curve, .. }, false) = (&settings.plan.load, target_is_local) {
-        let (peak, mean_events) = (curve.peak(), settings.payloads[0].mean_events());
-        let demand = Demand { peak, mean_events, bytes_per_request: recording.mean_request_bytes() };
-        if let Some(warning) = demand.exceeds(link::fastest_bits()) {
-            observer.warn(&warning);
-        }
+    let Recorded { recording, classes, demand } = tape::record(settings, shards)?;
+    if let Some(warning) = demand.exceeds(link::fastest_bits()).filter(|_| !target_is_local) {
+        observer.say(&format!("warning: {warning}"));
     }
+    for remark in settings.payloads.iter().flat_map(Payload::remarks) {
+        observer.say(&remark);
+    }
+    let facts = PlanFacts {
+        events_per_request: demand.mean_events(),
+        tape_requests: recording.requests() as u64,
+        tape_bytes: recording.len() as u64,
+        ..plan_facts(settings, shards)
+    };
     let (_, reels) = recording.finish(shards);
-    let facts = plan_facts(settings, shards);
     let spin = !shared_core && limits::cpu_quota().is_none() && no_cpu_twice(&shard_cpus);
     let plans = shard_plans(settings, &shard_cpus, &addresses, reels, classes.len(), clock, spin);
     let environment = Environment {
@@ -434,35 +419,6 @@ fn start_sink(settings: &Settings, cpus: &[usize]) -> Result<Sink, SinkError> {
     })
 }
 
-/// All requests of the run, and the names of their classes.
-fn record(settings: &Settings) -> Result<(Recording, Vec<String>), RunError> {
-    let (mut recording, mut classes) = (Recording::new(), Vec::new());
-    let several = settings.plan.targets.len() > 1;
-    for (index, (target, payload)) in settings.plan.targets.iter().zip(&settings.payloads).enumerate() {
-        let seed = settings.plan.seed.wrapping_add(index as u64);
-        let names = match payload.write(
-            &mut recording,
-            target,
-            settings.tape,
-            classes.len() as u16,
-            seed,
-            system::unix_time_ns(),
-        ) {
-            Ok(names) => names,
-            Err(WriteError::Payload(payloads::Error::TooLarge { needed, limit, .. })) => {
-                return Err(RunError::TapeMemory { each: needed, copies: 1, limit });
-            }
-            Err(WriteError::Payload(error)) => return Err(UsageError::Payload(error).into()),
-            Err(WriteError::TapeFull) => {
-                return Err(RunError::TapeTooLarge { targets: settings.plan.targets.len() });
-            }
-        };
-        let place = |name: String| if several { format!("{} {name}", target.host_header()) } else { name };
-        classes.extend(names.into_iter().map(place));
-    }
-    Ok((recording, classes))
-}
-
 #[allow(clippy::too_many_arguments)]
 fn shard_plans(
     settings: &Settings,
@@ -537,17 +493,8 @@ fn shard_plans(
         .collect()
 }
 
-/// Threads write to a copy of their own.
-fn check_memory(recording: &Recording, shards: usize, limit: usize) -> Result<(), RunError> {
-    let copies = if recording.is_fresh() { shards } else { 1 };
-    if recording.len() * copies <= limit {
-        return Ok(());
-    }
-    Err(RunError::TapeMemory { each: recording.len(), copies, limit })
-}
-
 /// What writes the fresh fields of these lanes: no other part of the run, on this machine or another, draws the same ids or numbers.
-fn fields(lanes: &Lanes, seed: u64) -> Fields {
+pub(crate) fn fields(lanes: &Lanes, seed: u64) -> Fields {
     let (first, step) = lanes.progression();
     Fields::new(seed ^ lanes.fingerprint(), first, step)
 }
@@ -581,6 +528,9 @@ fn plan_facts(settings: &Settings, shards: usize) -> PlanFacts {
         depth_auto: settings.depth_is_auto,
         threads: shards as u32,
         payload: payloads.join("; "),
+        events_per_request: None,
+        tape_requests: 0,
+        tape_bytes: 0,
         expect: expect.join("; "),
         timeout_ns: plan.timeout.0,
         warmup_ns: plan.warmup.0,

@@ -30,6 +30,8 @@ pub struct Settings {
     pub depth_is_auto: bool,
     /// `--stages`, as understood.
     pub stages: Option<String>,
+    /// `--eps`.
+    eps: Option<Rate>,
     /// CPUs asked for.
     pub cores: Option<Vec<usize>>,
     threads: Option<u32>,
@@ -118,6 +120,7 @@ impl Settings {
             built_in_sink,
             depth_is_auto: pipeline.is_none(),
             stages: args.stages.as_ref().map(|_| stages_text(args)),
+            eps: args.eps,
             cores: args.cores.as_ref().map(|list| list.0.clone()),
             threads: args.threads,
             pipeline,
@@ -125,6 +128,15 @@ impl Settings {
             outputs,
             allow_invalid: args.allow_invalid,
         })
+    }
+
+    /// Sets the rate of `--eps`, now that it is known how many events the prepared requests carry on average.
+    pub fn aim_at_events(&mut self, mean_events: Option<f64>) -> Result<(), UsageError> {
+        let (Some(events), Load::Open { arrivals, .. }) = (self.eps, &self.plan.load) else { return Ok(()) };
+        let mean = mean_events.ok_or(UsageError::EpsWithoutEvents)?;
+        let curve = Curve::constant(Rate::new(events.per_second() / mean)?, self.plan.duration);
+        self.plan.load = Load::Open { curve: curve.with_warmup(self.plan.warmup)?, arrivals: *arrivals };
+        Ok(())
     }
 
     /// Decides how many shards drive how deep a pipeline, now that it is known where the targets are.
@@ -206,17 +218,6 @@ pub enum UsageError {
     /// A payload that is none.
     #[error(transparent)]
     Payload(#[from] payloads::Error),
-    /// A preset and a body.
-    #[error("--preset and --body both say what to send: leave one out")]
-    PresetAndBody,
-    /// A flag about events, and a body.
-    #[error(
-        "{flag} is about a preset's events, and a body of your own has none that we know of: leave one out"
-    )]
-    EventsAndBody {
-        /// Which flag.
-        flag: &'static str,
-    },
     /// `--eps` for requests that are not known to carry events.
     #[error("--eps counts events, and these requests carry none that we know of: use --rps")]
     EpsWithoutEvents,
@@ -232,7 +233,7 @@ pub enum UsageError {
     #[error("NAME and --preset, --body or --body-dir both say what to show: leave one out")]
     ShownTwice,
     /// `payloads check` of a file that cannot be read.
-    #[error("cannot read {path}: {error}")]
+    #[error("cannot read {path}: {error}: check the path and its permissions")]
     CheckedFile {
         /// Which.
         path: String,
@@ -247,7 +248,7 @@ pub enum UsageError {
 /// The rate in requests; of `--eps` as many as carry these events.
 fn start_rate(args: &RunArgs, payloads: &[Payload]) -> Result<Option<Rate>, UsageError> {
     let Some(events) = args.eps else { return Ok(args.start_rate()) };
-    // All targets get the same payload, so the first one's mean is everybody's.
+    // With --eps all targets get the same payload, so the first one's mean is everybody's.
     let mean = payloads[0].mean_events().ok_or(UsageError::EpsWithoutEvents)?;
     Ok(Some(Rate::new(events.per_second() / mean)?))
 }

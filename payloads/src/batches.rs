@@ -64,6 +64,11 @@ impl Batches {
         &self.mix
     }
 
+    /// Requests of some size have a body.
+    pub(crate) fn have_bodies(&self) -> bool {
+        self.shapes.iter().any(|shape| shape.body.is_some())
+    }
+
     /// Which size most requests have.
     pub(crate) fn most_frequent_size(&self) -> u32 {
         let most = self.mix.shares().iter().rev().max_by_key(|share| share.weight);
@@ -77,7 +82,10 @@ impl Batches {
         extent: Extent,
         seed: u64,
     ) -> Result<Serialized, Error> {
-        let mut counts = self.mix.counts(extent.requests.max(1));
+        if extent.asks_too_many() {
+            return Err(self.too_many(&mut stream(), extent, seed)?);
+        }
+        let mut counts = self.mix.counts(extent.requests_max().max(1));
         loop {
             match self.write(&counts, &mut stream(), extent, seed)? {
                 Attempt::Written(tape) => return Ok(tape.finish(self.classes.clone())),
@@ -101,9 +109,18 @@ impl Batches {
         for class in order(counts, seed) {
             let events = self.mix.shares()[usize::from(class)].events;
             let renderer = &mut renderers[usize::from(class)];
-            let event_bytes_before = renderer.event_bytes;
+            let (event_bytes_before, events_before) = (renderer.event_bytes, renderer.events);
             let body_bytes = tape.push(renderer, stream, None, Kind { class, events });
             let event_bytes = renderer.event_bytes - event_bytes_before;
+            if tape.body_too_large() {
+                let rendered = renderer.events - events_before;
+                return Err(Error::TooLarge {
+                    needed: scaled(body_bytes, rendered, f64::from(events)),
+                    limit: extent.bytes_max,
+                    what: "a body before it is compressed".to_owned(),
+                    next: "use smaller batches".to_owned(),
+                });
+            }
             if !is_least && extent.bytes != usize::MAX && tape.bytes() > extent.bytes.min(extent.bytes_max) {
                 if counts.len() > 1 {
                     return Ok(Attempt::Over(tape.requests().min(total - 1)));
@@ -115,7 +132,7 @@ impl Batches {
             }
             if tape.bytes() > extent.bytes_max {
                 let rendered = renderers.iter().map(|renderer| renderer.events).sum();
-                return Err(self.too_large(tape.bytes(), rendered, counts, extent));
+                return Err(self.too_large(tape.bytes(), rendered, extent));
             }
             self.check_limits(&renderers[usize::from(class)], events, body_bytes, event_bytes)?;
             if tape.repeats_too_far() {
@@ -125,12 +142,25 @@ impl Batches {
         Ok(Attempt::Written(tape))
     }
 
+    /// What is said about so many requests, judged by one of each size.
+    fn too_many(&self, stream: &mut Stream, extent: Extent, seed: u64) -> Result<Error, Error> {
+        let bytes = match self.write(&self.mix.counts(0), stream, extent.least(), seed)? {
+            Attempt::Written(tape) => tape.bytes(),
+            Attempt::Over(_) => 0,
+        };
+        let events = self.mix.shares().iter().map(|share| u64::from(share.events)).sum();
+        Ok(self.too_large(bytes, events, extent))
+    }
+
     /// `bytes` hold so many events so far.
-    fn too_large(&self, bytes: usize, events: u64, counts: &[usize], extent: Extent) -> Error {
+    fn too_large(&self, bytes: usize, events: u64, extent: Extent) -> Error {
         let wanted_all = extent.bytes == usize::MAX;
         let sizes = self.mix.shares().iter().map(|share| f64::from(share.events));
         let wanted: f64 = match wanted_all {
-            true => sizes.zip(counts).map(|(size, count)| size * *count as f64).sum(),
+            true => {
+                let counts = self.mix.counts(extent.requests);
+                sizes.zip(counts).map(|(size, count)| size * count as f64).sum()
+            }
             false => sizes.sum(),
         };
         let (what, next) = match wanted_all {
@@ -138,7 +168,8 @@ impl Batches {
             false => ("a request of each size", "use smaller batches"),
         };
         Error::TooLarge {
-            needed: bytes.max((bytes as f64 / events.max(1) as f64 * wanted) as usize),
+            // Where nearly all of it is heads, events alone say too little.
+            needed: scaled(bytes, events, wanted).max(extent.bytes_max.saturating_add(1)),
             limit: extent.bytes_max,
             what: what.to_owned(),
             next: next.to_owned(),
@@ -179,6 +210,11 @@ impl Batches {
             next,
         })
     }
+}
+
+/// What `wanted` events take if `bytes` hold so many.
+fn scaled(bytes: usize, events: u64, wanted: f64) -> usize {
+    bytes.max((bytes as f64 / events.max(1) as f64 * wanted) as usize)
 }
 
 /// The class of each request, so many of each, in an order that the seed chooses.

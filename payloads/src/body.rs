@@ -11,9 +11,12 @@ use crate::template::compile::{Compiler, Environment};
 use crate::template::names::Names;
 use crate::template::render::{Renderer, Shape, Stream};
 use crate::template::{Language, Role, Template};
-use crate::{Error, Extent, Files, Serialized, files, template};
+use crate::{Error, Extent, FileKind, Files, Serialized, files, template};
 
 const JSON: &str = "application/json";
+
+/// How a file's fields are filled in.
+pub(crate) const NAME_IT_JSON: &str = "name it .json to have it filled in";
 
 /// What a file's name says about its content.
 const CONTENT_TYPES: [(&str, &str); 16] = [
@@ -40,6 +43,7 @@ const CONTENT_TYPES: [(&str, &str); 16] = [
 pub(crate) struct Bodies {
     /// Empty when there is no body at all.
     bodies: Vec<Body>,
+    hint: Option<String>,
 }
 
 #[derive(Debug)]
@@ -63,6 +67,8 @@ pub(crate) struct Own {
     shuffle: bool,
     class: String,
     encoding: Option<Encoding>,
+    /// What the user most likely did not mean, and the next step.
+    pub(crate) hint: Option<String>,
 }
 
 #[derive(Debug)]
@@ -75,35 +81,38 @@ struct Request {
 impl Bodies {
     /// No body.
     pub(crate) fn none() -> Self {
-        Self { bodies: Vec::new() }
+        Self { bodies: Vec::new(), hint: None }
     }
 
     /// Text as it was typed, or `@FILE`.
     pub(crate) fn typed(text: &str, files: &dyn Files) -> Result<Self, Error> {
-        let bodies = match text.strip_prefix('@') {
+        let (mut bodies, hint) = match text.strip_prefix('@') {
             Some(path) => {
-                let mut bodies = of_file(path, files::read(files, path)?)?;
-                for body in &mut bodies {
-                    body.content_type = body.content_type.or(body.looks_like());
-                }
-                bodies
+                let content = files::read(files, path)?;
+                let hint = hint_of_file(path, &content);
+                (of_file(path, content)?, hint)
             }
             None => {
-                let mut body = Body { content: Content::Raw(text.into()), content_type: None };
-                body.content_type = body.looks_like();
-                vec![body]
+                let next = "put it into a .json file and give --body @FILE";
+                let hint = field_hint("the body", text.as_bytes(), next);
+                (vec![Body { content: Content::Raw(text.into()), content_type: None }], hint)
             }
         };
-        Ok(Self { bodies })
+        for body in &mut bodies {
+            body.content_type = body.content_type.or(body.looks_like());
+        }
+        Ok(Self { bodies, hint })
     }
 
     /// The files of a folder, in the order of their names.
     pub(crate) fn folder(folder: &str, files: &dyn Files) -> Result<Self, Error> {
-        let mut bodies = Vec::new();
+        let (mut bodies, mut hint) = (Vec::new(), None);
         for path in files::list(files, folder)? {
-            bodies.extend(of_file(&path, files::read(files, &path)?)?);
+            let content = files::read(files, &path)?;
+            hint = hint.or_else(|| hint_of_file(&path, &content));
+            bodies.extend(of_file(&path, content)?);
         }
-        Ok(Self { bodies })
+        Ok(Self { bodies, hint })
     }
 
     /// Whether there is none.
@@ -126,6 +135,7 @@ impl Bodies {
             shuffle,
             class: format!("{} {}", head.method(), path.source.text()),
             encoding,
+            hint: self.hint.clone(),
         };
         let shape = |body: Option<&Template>, content_type, encoding| {
             shape(head, path, body, content_type, encoding, files)
@@ -165,25 +175,41 @@ impl Body {
     }
 }
 
-/// A file's name as it counts here: what is behind the last point.
-fn extension(path: &str) -> String {
-    let name = path.rsplit('/').next().unwrap_or(path);
-    name.rsplit_once('.').map_or(String::new(), |(_, extension)| extension.to_ascii_lowercase())
-}
-
 fn of_file(path: &str, content: Vec<u8>) -> Result<Vec<Body>, Error> {
-    let extension = extension(path);
+    let extension = files::extension(path);
     let content_type =
         CONTENT_TYPES.iter().find(|(known, _)| *known == extension).map(|(_, content_type)| *content_type);
-    let contents = match extension.as_str() {
-        "json" => vec![Content::Template(Box::new(json_template(Source::from_utf8(path, &content)?)?))],
-        "jsonl" => json_lines(&Source::from_utf8(path, &content)?)?.into_iter().map(Content::Raw).collect(),
-        _ => vec![Content::Raw(content)],
+    let contents = match FileKind::of(path) {
+        FileKind::Json => {
+            vec![Content::Template(Box::new(json_template(Source::from_utf8(path, &content)?)?))]
+        }
+        FileKind::Lines => {
+            json_lines(&Source::from_utf8(path, &content)?)?.into_iter().map(Content::Raw).collect()
+        }
+        FileKind::Preset | FileKind::Raw => vec![Content::Raw(content)],
     };
     Ok(contents.into_iter().map(|content| Body { content, content_type }).collect())
 }
 
-fn json_template(source: Source) -> Result<Template, Error> {
+/// Says that a file holds a field which nobody fills in there, if it does.
+fn hint_of_file(path: &str, content: &[u8]) -> Option<String> {
+    match FileKind::of(path) {
+        FileKind::Json => None,
+        FileKind::Lines => {
+            field_hint(path, content, "put each line into a .json file of its own and give --body-dir FOLDER")
+        }
+        FileKind::Preset | FileKind::Raw => field_hint(path, content, NAME_IT_JSON),
+    }
+}
+
+/// `whose` body holds a field: what to do to have it filled in.
+pub(crate) fn field_hint(whose: &str, content: &[u8], next: &str) -> Option<String> {
+    let field = template::field_in(content)?;
+    Some(format!("{whose} holds {field}, which is sent as it is: {next}"))
+}
+
+/// What a `.json` file is.
+pub(crate) fn json_template(source: Source) -> Result<Template, Error> {
     Template::parse(source, Language::Json { compact: false, lines: false }, Role::Request)
 }
 
@@ -219,7 +245,7 @@ pub(crate) fn shape(
     let (settings, lists) = Default::default();
     let environment = Environment::new(&settings, &lists, &[], "", files);
     let templates: Vec<&Template> = [path].into_iter().chain(head.templates()).chain(body).collect();
-    let names = Names::collect(&templates, &templates, false)?;
+    let names = Names::collect(&templates, &[], &templates, false)?;
     let mut compiler = Compiler::new(&environment, &names);
     let program = head.compile(&mut compiler, path, content_type, encoding)?;
     let body = body.map(|body| compiler.compile(body)).transpose()?;
@@ -247,9 +273,14 @@ impl Own {
         let known_bytes: usize =
             self.cycle.iter().filter_map(|request| request.raw.as_ref()).map(Vec::len).sum();
         if known_bytes > extent.bytes_max && self.encoding.is_none() {
-            return Err(self.too_large(known_bytes, extent));
+            return Err(too_large(known_bytes, asked(extent), extent));
         }
-        let turns = (extent.requests / self.cycle.len()).max(1);
+        if extent.asks_too_many() {
+            let sample = self.serialize(stream, extent.least(), seed)?;
+            let mean = sample.bytes.len() / sample.requests.len();
+            return Err(too_large(mean.saturating_mul(extent.requests), asked(extent), extent));
+        }
+        let turns = (extent.requests_max() / self.cycle.len()).max(1);
         let mut tape = Tape::new(self.encoding, turns * self.cycle.len(), extent.bytes, extent.bytes_max);
         let mut renderers: Vec<_> = self.shapes.iter().map(Renderer::new).collect();
         let mut order: Vec<usize> = (0..self.cycle.len()).collect();
@@ -261,14 +292,18 @@ impl Own {
             let whole_turns = tape.requests();
             for &index in &order {
                 let Request { shape, raw } = &self.cycle[index];
-                tape.push(&mut renderers[*shape], stream, raw.as_deref(), Kind { class: 0, events: 0 });
+                let renderer = &mut renderers[*shape];
+                let body_bytes = tape.push(renderer, stream, raw.as_deref(), Kind { class: 0, events: 0 });
+                if tape.body_too_large() {
+                    return Err(too_large(body_bytes, "a body before it is compressed", extent));
+                }
                 if tape.repeats_too_far() {
                     return Err(Error::RepeatTooFar);
                 }
                 let bytes = tape.bytes();
                 if bytes > extent.bytes_max && (turn == 0 || extent.bytes == usize::MAX) {
                     let requests = if turn == 0 { order.len() } else { turns * order.len() };
-                    return Err(self.too_large(bytes / tape.requests() * requests, extent));
+                    return Err(too_large(bytes / tape.requests() * requests, asked(extent), extent));
                 }
                 if turn > 0 && bytes > extent.bytes.min(extent.bytes_max) {
                     tape.truncate(whole_turns);
@@ -278,15 +313,19 @@ impl Own {
         }
         Ok(tape.finish(vec![self.class.clone()]))
     }
+}
 
-    fn too_large(&self, needed: usize, extent: Extent) -> Error {
-        let what = if extent.bytes == usize::MAX { "all requests" } else { "each body once with its head" };
-        Error::TooLarge {
-            needed,
-            limit: extent.bytes_max,
-            what: what.to_owned(),
-            next: "send smaller bodies or fewer lines and files".to_owned(),
-        }
+/// What has to fit, however little room there is.
+fn asked(extent: Extent) -> &'static str {
+    if extent.bytes == usize::MAX { "all requests" } else { "each body once with its head" }
+}
+
+fn too_large(needed: usize, what: &str, extent: Extent) -> Error {
+    Error::TooLarge {
+        needed,
+        limit: extent.bytes_max,
+        what: what.to_owned(),
+        next: "send smaller bodies or fewer lines and files".to_owned(),
     }
 }
 

@@ -1,6 +1,6 @@
 //! Checks a file without sending anything.
 
-use crate::body::{json_lines, shape};
+use crate::body::{NAME_IT_JSON, field_hint, json_lines, json_template, shape};
 use crate::error::thousands;
 use crate::head::{self, Head};
 use crate::preset::{Preset, stem};
@@ -8,8 +8,7 @@ use crate::requests::{Requests, Wish};
 use crate::source::Source;
 use crate::tape::{Kind, Tape};
 use crate::template::render::{Renderer, Shape, Stream};
-use crate::template::{Language, Role, Template};
-use crate::{Error, Extent, Files, Mix, files};
+use crate::{Error, Extent, FileKind, Files, Mix, files};
 
 /// Requests that averages are taken over.
 const SAMPLE: usize = 256;
@@ -25,20 +24,24 @@ const BATCH: u32 = 10;
 /// Most bytes of a sample.
 const BYTES: usize = files::BYTES_MAX;
 
-/// Checks a file by its name: `.toml` a preset, `.jsonl` bodies, anything else a template. `Ok` is a line on what it is.
+/// Checks a file by its name: `.toml` a preset, `.json` a template, `.jsonl` bodies, anything else a body as it is. `Ok` is a line
+/// on what it is.
 pub fn check(name: &str, content: &[u8], files: &dyn Files) -> Result<String, Error> {
     files::check_size(name, content)?;
-    let source = Source::from_utf8(name, content)?;
-    let ends = |ending: &str| name.to_ascii_lowercase().ends_with(ending);
-    if ends(".toml") {
-        check_preset(&source, files)
-    } else if ends(".jsonl") {
-        check_lines(&source)
-    } else {
-        let language =
-            if ends(".json") { Language::Json { compact: false, lines: false } } else { Language::Plain };
-        check_template(source, language, files)
+    let source = || Source::from_utf8(name, content);
+    match FileKind::of(name) {
+        FileKind::Preset => check_preset(&source()?, files),
+        FileKind::Json => check_template(source()?, files),
+        FileKind::Lines => check_lines(&source()?),
+        FileKind::Raw => Ok(raw(content)),
     }
+}
+
+fn raw(content: &[u8]) -> String {
+    let hint = field_hint("it", content, NAME_IT_JSON).map_or(String::new(), |hint| format!("; {hint}"));
+    let bytes = content.len() as u64;
+    let plural = if bytes == 1 { "" } else { "s" };
+    format!("a body of {} byte{plural}, sent as it is{hint}", thousands(bytes))
 }
 
 fn check_preset(source: &Source, files: &dyn Files) -> Result<String, Error> {
@@ -78,8 +81,8 @@ fn check_lines(source: &Source) -> Result<String, Error> {
     Ok(format!("{} line{plural}, {} B on average", thousands(count), mean(bytes, count)))
 }
 
-fn check_template(source: Source, language: Language, files: &dyn Files) -> Result<String, Error> {
-    let template = Template::parse(source, language, Role::Request)?;
+fn check_template(source: Source, files: &dyn Files) -> Result<String, Error> {
+    let template = json_template(source)?;
     let head = Head::new("POST", &[], Vec::new())?;
     let shape = shape(&head, &head::path(Source::new("--path", "/"))?, Some(&template), None, None, files)?;
     let sample = Sample::of(&shape);

@@ -60,7 +60,7 @@ pub enum Error {
     HostTwice,
 
     /// A file or folder that cannot be read.
-    #[error("cannot read {path}: {reason}")]
+    #[error("cannot read {path}: {reason}: check the path and its permissions")]
     Read {
         /// Its path.
         path: String,
@@ -214,6 +214,10 @@ pub enum Error {
     /// An encoding that is none.
     #[error("need gzip or zstd, got {0:?}: use one of them")]
     Encoding(String),
+
+    /// An encoding for requests without a body.
+    #[error("--encoding compresses bodies, and these requests have none: leave it out")]
+    NothingToCompress,
 
     /// The shortest tape of such requests is over the limit.
     #[error("need {needed} bytes to hold {what}, the limit is {limit}: {next}")]

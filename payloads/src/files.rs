@@ -8,6 +8,31 @@ use crate::source::Source;
 /// The most bytes a file may have, and a good [`crate::Extent::bytes_max`]: what is larger would not stay in memory well.
 pub const BYTES_MAX: usize = 256 << 20;
 
+/// What a file's name says it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FileKind {
+    /// `.toml`: a preset.
+    Preset,
+    /// `.json`: a template.
+    Json,
+    /// `.jsonl`: a body a line.
+    Lines,
+    /// Anything else: a body that is sent as it is.
+    Raw,
+}
+
+impl FileKind {
+    /// By what is behind the last point of a file's name, in whatever case.
+    pub fn of(path: &str) -> Self {
+        match extension(path).as_str() {
+            "toml" => Self::Preset,
+            "json" => Self::Json,
+            "jsonl" => Self::Lines,
+            _ => Self::Raw,
+        }
+    }
+}
+
 /// Reads files for this crate, which opens none itself.
 pub trait Files {
     /// The whole content of a file.
@@ -64,6 +89,12 @@ pub(crate) fn check_size(path: &str, content: &[u8]) -> Result<(), Error> {
     }
 }
 
+/// What is behind the last point of a file's name, in lower case; nothing if there is no point.
+pub(crate) fn extension(path: &str) -> String {
+    let name = path.rsplit('/').next().unwrap_or(path);
+    name.rsplit_once('.').map_or(String::new(), |(_, extension)| extension.to_ascii_lowercase())
+}
+
 /// The folder a file is in, to be put before a path that is relative to it: empty, or with a slash at its end.
 pub(crate) fn folder_of(path: &str) -> &str {
     path.rfind('/').map_or("", |slash| &path[..=slash])
@@ -84,6 +115,21 @@ mod tests {
         assert_eq!(join(folder_of("mine.toml"), "ids.txt"), "ids.txt");
         assert_eq!(join(folder_of("/mine.toml"), "ids.txt"), "/ids.txt");
         assert_eq!(join(folder_of("a/mine.toml"), "/tmp/ids.txt"), "/tmp/ids.txt");
+    }
+
+    #[test]
+    fn what_a_file_is_is_in_its_name() {
+        for (path, kind) in [
+            ("p.toml", FileKind::Preset),
+            ("a.b/T.JSON", FileKind::Json),
+            ("rows.JsonL", FileKind::Lines),
+            ("rows.ndjson", FileKind::Raw),
+            ("a.json/b", FileKind::Raw),
+            ("json", FileKind::Raw),
+            ("", FileKind::Raw),
+        ] {
+            assert_eq!(FileKind::of(path), kind, "{path}");
+        }
     }
 
     #[test]

@@ -5,8 +5,9 @@ use crate::Error;
 use crate::encoding::Encoding;
 use crate::source::Source;
 use crate::template::compile::Compiler;
+use crate::template::escape::push_percent;
 use crate::template::program::{Op, Program};
-use crate::template::values::is_host_char;
+use crate::template::values::{breaks_header, host_breaks};
 use crate::template::{Language, Role, Template};
 
 const USER_AGENT: &str = concat!("blaster/", env!("CARGO_PKG_VERSION"));
@@ -67,8 +68,7 @@ impl Header {
     }
 
     fn check_value(&self) -> Result<(), Error> {
-        let breaks = |c: &char| c.is_ascii_control() && *c != '\t';
-        match self.value.texts().find_map(|(_, text)| text.chars().find(breaks)) {
+        match self.value.texts().find_map(|(_, text)| text.chars().find(|c| breaks_header(*c))) {
             Some(found) => Err(Error::HeaderValue { name: self.name.clone(), found }),
             None => Ok(()),
         }
@@ -76,7 +76,7 @@ impl Header {
 
     fn check_host(&self) -> Result<(), Error> {
         let whole = self.value.source.text();
-        if whole.is_empty() || !self.value.texts().all(|(_, text)| text.chars().all(is_host_char)) {
+        if whole.is_empty() || self.value.texts().any(|(_, text)| host_breaks(text).is_some()) {
             return Err(Error::Host(whole.to_owned()));
         }
         Ok(())
@@ -166,7 +166,7 @@ pub(crate) fn checked_method(method: &str) -> Result<String, Error> {
 
 /// Refuses what cannot stand in a `Host` header.
 pub(crate) fn check_host(host: &str) -> Result<(), Error> {
-    if host.is_empty() || !host.chars().all(is_host_char) {
+    if host.is_empty() || host_breaks(host).is_some() {
         return Err(Error::Host(host.to_owned()));
     }
     Ok(())
@@ -182,7 +182,9 @@ pub(crate) fn path(source: Source) -> Result<Template, Error> {
     }
     for (start, text) in path.texts() {
         if let Some((at, found)) = text.char_indices().find(|(_, c)| !c.is_ascii_graphic() || *c == '#') {
-            let encoded = found.encode_utf8(&mut [0; 4]).bytes().map(|byte| format!("%{byte:02X}")).collect();
+            let mut encoded = Vec::new();
+            push_percent(&mut encoded, found.encode_utf8(&mut [0; 4]));
+            let encoded = String::from_utf8(encoded).expect("percent-encoded text is ASCII");
             return Err(Error::Path { path: whole.to_owned(), found, at: start + at, encoded });
         }
     }

@@ -49,7 +49,7 @@ pub use payloads_fresh as fresh;
 pub use check::check;
 pub use encoding::Encoding;
 pub use error::{Error, Located};
-pub use files::{BYTES_MAX, Files, NoFiles};
+pub use files::{BYTES_MAX, FileKind, Files, NoFiles};
 pub use mix::Mix;
 pub use preset::{Limits, PresetInfo, presets};
 pub use requests::{Requests, Wish};

@@ -169,15 +169,15 @@ mod tests {
     #[test]
     fn the_mean_weighs_sizes_by_requests() {
         assert_eq!(mix("10").mean_events(), 10.0);
-        let guide = mix("1:100,10:10,100:3");
-        assert!((guide.mean_events() - 500.0 / 113.0).abs() < 1e-12);
+        let three = mix("1:100,10:10,100:3");
+        assert!((three.mean_events() - 500.0 / 113.0).abs() < 1e-12);
     }
 
     #[test]
     fn shares_are_exact_whenever_the_weights_fit() {
-        let guide = mix("1:100,10:10,100:3");
-        assert_eq!(guide.counts(4_096), [3_600, 360, 108]);
-        assert_eq!(guide.counts(113), [100, 10, 3]);
+        let three = mix("1:100,10:10,100:3");
+        assert_eq!(three.counts(4_096), [3_600, 360, 108]);
+        assert_eq!(three.counts(113), [100, 10, 3]);
         assert_eq!(mix("1:50,2:50").counts(7), [3, 3]);
         assert_eq!(mix("1:4000000000,2:4000000000").counts(10), [5, 5]);
         assert_eq!(mix("5").counts(4_096), [4_096]);
@@ -185,11 +185,11 @@ mod tests {
 
     #[test]
     fn each_size_occurs_even_where_it_is_rare() {
-        let guide = mix("1:100,10:10,100:3");
-        assert_eq!(guide.counts(0), [1, 1, 1]);
-        assert_eq!(guide.counts(10), [7, 2, 1]);
+        let three = mix("1:100,10:10,100:3");
+        assert_eq!(three.counts(0), [1, 1, 1]);
+        assert_eq!(three.counts(10), [7, 2, 1]);
         for requests in 3..113 {
-            let counts = guide.counts(requests);
+            let counts = three.counts(requests);
             assert_eq!(counts.iter().sum::<usize>(), requests);
             assert!(counts.iter().all(|&count| count > 0));
         }

@@ -11,9 +11,9 @@ use std::sync::Arc;
 use crate::head::Header;
 use crate::nearest::did_you_mean;
 use crate::source::Source;
-use crate::template::Template;
 use crate::template::values::Literal;
-use crate::{Error, Files, Shares, files};
+use crate::template::{self, Template};
+use crate::{Error, FileKind, Files, Shares, files};
 use embedded::EMBEDDED;
 
 /// What a preset is, for lists and help.
@@ -97,7 +97,7 @@ struct Type {
 impl Preset {
     /// By its name, or by its file's path, which ends in `.toml` or has a slash in it.
     pub(crate) fn find(name: &str, files: &dyn Files) -> Result<Self, Error> {
-        if name.contains('/') || name.ends_with(".toml") {
+        if name.contains('/') || FileKind::of(name) == FileKind::Preset {
             return Self::parse(&stem(name), &files::read_text(files, name)?);
         }
         if EMBEDDED.iter().any(|(known, _)| *known == name) {
@@ -183,13 +183,16 @@ fn embedded(name: &str) -> Preset {
 /// The name of a file without folder and ending.
 pub(crate) fn stem(path: &str) -> String {
     let name = path.rsplit('/').next().unwrap_or(path);
-    name.strip_suffix(".toml").unwrap_or(name).to_owned()
+    match FileKind::of(name) {
+        FileKind::Preset => name[..name.len() - ".toml".len()].to_owned(),
+        _ => name.to_owned(),
+    }
 }
 
-/// What replaces a setting is JSON like it, or else text.
+/// What replaces a setting is JSON like it, or else text. Line breaks in JSON would break a body of lines apart.
 fn replaced(setting: &Literal, value: &str) -> Literal {
     let is_json = serde_json::from_str::<serde_json::Value>(value).is_ok_and(|value| !value.is_string());
-    if setting.raw && is_json { Literal::raw(value.trim()) } else { Literal::text(value) }
+    if setting.raw && is_json { Literal::raw(template::compacted(value)) } else { Literal::text(value) }
 }
 
 fn use_one_of(known: &[&str], none: &str) -> String {

@@ -77,6 +77,9 @@ impl Requests {
         let head = Head::new(method, preset.headers(), own_headers(wish)?)?;
         let path = own_path(wish)?;
         let batches = Batches::new(&preset, &head, path.as_ref(), wish.mix, wish.encoding, files)?;
+        if wish.encoding.is_some() && !batches.have_bodies() {
+            return Err(Error::NothingToCompress);
+        }
         let shown = path.as_ref().unwrap_or_else(|| preset.path_for(batches.most_frequent_size()));
         Ok(Self {
             head,
@@ -108,13 +111,17 @@ impl Requests {
             (None, Some(folder)) => Bodies::folder(folder, files)?,
             (None, None) => Bodies::none(),
         };
-        let default_method = if bodies.is_none() { "GET" } else { "POST" };
+        let has_no_body = bodies.is_none();
+        let default_method = if has_no_body { "GET" } else { "POST" };
         let head = Head::new(wish.method.unwrap_or(default_method), &[], own_headers(wish)?)?;
         let path = match own_path(wish)? {
             Some(path) => path,
             None => head::path(Source::new("--path", "/"))?,
         };
         let own = bodies.compile(&head, &path, wish.shuffle, wish.encoding, files)?;
+        if wish.encoding.is_some() && has_no_body {
+            return Err(Error::NothingToCompress);
+        }
         let path = path.source.text().to_owned();
         Ok(Self { head, path, encoding: wish.encoding, content: Content::Own(own) })
     }
@@ -183,8 +190,16 @@ impl Requests {
         }
     }
 
-    /// Whole requests to `host` (what the `Host` header says). The same arguments give the same bytes; give each shard a seed of
-    /// its own, or their requests are the same.
+    /// What a user most likely did not mean, with the next step: a body that holds a field and is sent as it is.
+    pub fn hint(&self) -> Option<String> {
+        match &self.content {
+            Content::Preset { .. } => None,
+            Content::Own(own) => own.hint.clone(),
+        }
+    }
+
+    /// Whole requests to `host` (what the `Host` header says). The same arguments give the same bytes: all shards share one tape,
+    /// and what they send differs by its fresh fields.
     ///
     /// Of a mixture, each size has exactly its share of the requests, their sum permitting; of lines and files each is there as
     /// often as the others. An API's limits of bytes are held to here, since sizes are drawn.

@@ -40,6 +40,26 @@ pub struct Extent {
     pub bytes_max: usize,
 }
 
+/// Bytes that no request is shorter than: `A / HTTP/1.1`, `Host: h`, `User-Agent:` and the line breaks are more.
+const REQUEST_BYTES_MIN: usize = 32;
+
+impl Extent {
+    /// Requests that there can be room for. Who makes room for more may ask for more memory than there is.
+    pub(crate) fn requests_max(&self) -> usize {
+        self.requests.min(self.bytes_max / REQUEST_BYTES_MIN)
+    }
+
+    /// More requests must come out than there can be room for.
+    pub(crate) fn asks_too_many(&self) -> bool {
+        self.bytes == usize::MAX && self.requests > self.requests_max()
+    }
+
+    /// As little as can be asked for.
+    pub(crate) fn least(&self) -> Self {
+        Self { requests: 0, bytes: 0, ..*self }
+    }
+}
+
 impl Serialized {
     /// The bytes of request `index`. Panics if there is none.
     pub fn request(&self, index: usize) -> &[u8] {

@@ -15,6 +15,8 @@ pub(crate) struct Tape {
     /// How many digits the last length had: the next one most likely has as many.
     digits: usize,
     largest_request: usize,
+    /// A body grew over the limit before it was compressed, and what was sent of it is cut short.
+    body_too_large: bool,
     /// Requests that are to come in all, and bytes they may take, for room to be made in time.
     requests_wanted: usize,
     bytes_wanted: usize,
@@ -28,7 +30,8 @@ pub(crate) struct Kind {
 }
 
 impl Tape {
-    /// An empty tape for about so many requests and at most so many bytes; rendering stops beyond `limit`.
+    /// An empty tape for about so many requests and at most so many bytes; rendering stops beyond `limit`, which no room is
+    /// made beyond either.
     pub(crate) fn new(
         encoding: Option<Encoding>,
         requests_wanted: usize,
@@ -41,8 +44,9 @@ impl Tape {
             encoder: encoding.map(Encoding::encoder),
             digits: 1,
             largest_request: 0,
+            body_too_large: false,
             requests_wanted,
-            bytes_wanted,
+            bytes_wanted: bytes_wanted.min(limit),
         }
     }
 
@@ -59,6 +63,11 @@ impl Tape {
     /// A value was repeated too far from where it stood last.
     pub(crate) fn repeats_too_far(&self) -> bool {
         self.out.repeat_too_far
+    }
+
+    /// A body that is compressed was over the limit before it was: the tape is of no use.
+    pub(crate) fn body_too_large(&self) -> bool {
+        self.body_too_large
     }
 
     /// Appends a request: its body is `raw`, or else what its shape says. Returns the bytes of the body, before it is compressed.
@@ -122,6 +131,7 @@ impl Tape {
             Some(raw) => raw,
             None => {
                 renderer.body(stream, &mut rendered);
+                self.body_too_large |= rendered.bytes.len() > rendered.limit;
                 &rendered.bytes
             }
         };

@@ -12,7 +12,7 @@
 pub(crate) mod compile;
 mod draw;
 mod emit;
-mod escape;
+pub(crate) mod escape;
 mod json;
 pub(crate) mod names;
 mod parser;
@@ -28,7 +28,7 @@ use payloads_fresh::TimeFormat;
 
 use crate::Error;
 use crate::source::Source;
-pub(crate) use json::reason as json_reason;
+pub(crate) use json::{compacted, reason as json_reason};
 use values::Literal;
 
 /// A parsed template. That its names exist is known only when it is compiled.
@@ -223,6 +223,8 @@ impl Expr {
 }
 
 impl Role {
+    const ALL: [Self; 4] = [Self::Request, Self::Envelope, Self::Event, Self::Fields];
+
     /// The word of that name, if it may stand here.
     pub(crate) fn word(self, name: &str) -> Option<Word> {
         self.words().iter().find(|(known, _)| *known == name).map(|(_, word)| *word)
@@ -262,12 +264,58 @@ impl Name {
 
 /// Names that mean something already, so that neither a setting nor a bound name may be called so.
 pub(crate) fn is_taken(name: &str) -> bool {
-    const WORDS: [&str; 6] = ["event", "members", "events", "count", "type", "fields"];
-    parser::FUNCTIONS.iter().any(|(function, _)| *function == name) || WORDS.contains(&name)
+    let is_word = |role: &Role| role.word(name).is_some();
+    parser::FUNCTIONS.iter().any(|(function, _)| *function == name) || Role::ALL.iter().any(is_word)
+}
+
+/// Most bytes of a field that is looked for in what is no template: longer ones are rare, and nobody wants to read them.
+const FIELD_BYTES_MAX: usize = 80;
+
+/// The first field in a text that is no template, as it stands there. Names are none: other template languages have those too.
+pub(crate) fn field_in(content: &[u8]) -> Option<String> {
+    let mut rest = content;
+    while let Some(start) = find(rest, b"{{") {
+        rest = &rest[start..];
+        let near = &rest[..rest.len().min(FIELD_BYTES_MAX)];
+        if let Some(end) = find(near, b"}}")
+            && let Ok(text) = str::from_utf8(&near[..end + 2])
+            && let Ok(pieces) = parser::parse(&Source::new("", text))
+            && let [Piece::Field(Field { expr, .. })] = pieces.as_slice()
+            && !matches!(expr.kind, ExprKind::Name(_) | ExprKind::Quoted(_))
+        {
+            return Some(text.split_whitespace().collect::<Vec<_>>().join(" "));
+        }
+        rest = &rest[1..];
+    }
+    None
+}
+
+fn find(bytes: &[u8], pair: &[u8; 2]) -> Option<usize> {
+    bytes.windows(2).position(|window| window == pair)
 }
 
 /// Letters, digits and `_`, not beginning with a digit.
 pub(crate) fn is_name(text: &str) -> bool {
     let fits = |c: char| c.is_ascii_alphanumeric() || c == '_';
     text.chars().all(fits) && text.chars().next().is_some_and(|first| !first.is_ascii_digit())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_field_is_found_in_what_is_no_template() {
+        for (text, found) in [
+            ("{\"id\":\"{{uuid}}\"}", Some("{{uuid}}")),
+            ("\u{e9}{{{ uuid\n as id }}", Some("{{ uuid as id }}")),
+            ("{{name}} {{#each}} {{'x'}} {{int(5,1)}} {{int(1,5)}}", Some("{{int(1,5)}}")),
+            ("{{jwt('s',{\"a\":{{user(9)}}})}}", Some("{{user(9)}}")),
+            ("{{name}} {{uuid", None),
+            ("", None),
+        ] {
+            assert_eq!(field_in(text.as_bytes()).as_deref(), found, "{text}");
+        }
+        assert_eq!(field_in(b"\xff{{now}}\xff").as_deref(), Some("{{now}}"));
+    }
 }

@@ -1,4 +1,4 @@
-//! What the `events` preset sends is what an ingestion API documents: FIELD notes, 1.
+//! What the `events` preset sends is what an ingestion API takes: members, ranges, sizes.
 
 use std::collections::{BTreeMap, HashSet};
 
@@ -195,10 +195,9 @@ fn the_ten_types_are_drawn_evenly() {
 }
 
 #[test]
-fn a_request_is_about_as_large_as_the_guides_say() {
+fn a_request_is_about_420_bytes() {
     let serialized = serialize(WHOLE, 5);
     let mean = serialized.bytes.len() / COUNT;
-    println!("mean request: {mean} B");
     assert!((380..=460).contains(&mean), "{mean} B");
 }
 

@@ -123,12 +123,16 @@ fn mutated(rng: &mut Rng, valid: &[u8], others: &[&str]) -> Vec<u8> {
             2 => drop(bytes.splice(at..at, bytes[at..end].to_vec())),
             3 => bytes.truncate(at),
             4 => {
-                let other = rng.choice(others).as_bytes();
+                let other = choice(rng, others).as_bytes();
                 let from = rng.below(other.len() as u64) as usize;
                 drop(bytes.splice(at..end, other[from..].to_vec()));
             }
-            _ => drop(bytes.splice(at..at, rng.choice(&TOKENS).bytes())),
+            _ => drop(bytes.splice(at..at, choice(rng, &TOKENS).bytes())),
         }
     }
     bytes
+}
+
+fn choice<'a>(rng: &mut Rng, of: &[&'a str]) -> &'a str {
+    of[rng.below(of.len() as u64) as usize]
 }

@@ -4,10 +4,10 @@ mod support;
 
 use std::collections::HashMap;
 
-use payloads::{Error, Extent, Mix, Requests, Serialized, Wish};
+use payloads::{Encoding, Error, Extent, Mix, Requests, Serialized, Wish};
 use support::{Folder, NOW_UNIX_NS, serialize};
 
-const GUIDE: &str = "1:100,10:10,100:3";
+const MIX: &str = "1:100,10:10,100:3";
 const ROOM: usize = 1 << 28;
 
 fn sent(mix: &str, extent: Extent, seed: u64) -> Result<Serialized, Error> {
@@ -30,7 +30,7 @@ fn named<const N: usize>(counts: [(&str, usize); N]) -> HashMap<String, usize> {
 
 #[test]
 fn every_size_is_a_class_with_exactly_its_share() {
-    let sent = sent(GUIDE, Extent { requests: 4_096, bytes: ROOM, bytes_max: ROOM }, 1).unwrap();
+    let sent = sent(MIX, Extent { requests: 4_096, bytes: ROOM, bytes_max: ROOM }, 1).unwrap();
     assert_eq!(sent.classes, ["batch1", "batch10", "batch100"]);
     assert_eq!(counts(&sent), named([("batch1", 3_600), ("batch10", 360), ("batch100", 108)]));
     for piece in &sent.requests {
@@ -43,9 +43,8 @@ fn every_size_is_a_class_with_exactly_its_share() {
 #[test]
 fn the_order_is_a_shuffle_that_the_seed_repeats() {
     let extent = Extent { requests: 1_130, bytes: ROOM, bytes_max: ROOM };
-    let order = |seed| {
-        sent(GUIDE, extent, seed).unwrap().requests.iter().map(|piece| piece.class).collect::<Vec<_>>()
-    };
+    let order =
+        |seed| sent(MIX, extent, seed).unwrap().requests.iter().map(|piece| piece.class).collect::<Vec<_>>();
     assert_eq!(order(1), order(1));
     assert_ne!(order(1), order(2));
     // Large ones are spread, not bunched: each tenth of the tape has some of the 130 batches.
@@ -58,7 +57,7 @@ fn the_order_is_a_shuffle_that_the_seed_repeats() {
 #[test]
 fn fewer_bytes_leave_fewer_requests_in_the_same_shares() {
     for bytes in [4_000_000, 1_000_000, 400_000] {
-        let sent = sent(GUIDE, Extent { requests: 100_000, bytes, bytes_max: ROOM }, 1).unwrap();
+        let sent = sent(MIX, Extent { requests: 100_000, bytes, bytes_max: ROOM }, 1).unwrap();
         assert!(sent.bytes.len() <= bytes, "{}", sent.bytes.len());
         assert!(sent.bytes.len() > bytes * 3 / 4, "{} of {bytes}", sent.bytes.len());
         assert!(sent.bytes.capacity() <= sent.bytes.len() + sent.bytes.len() / 10);
@@ -72,9 +71,9 @@ fn fewer_bytes_leave_fewer_requests_in_the_same_shares() {
 
 #[test]
 fn every_size_occurs_however_little_room_there_is() {
-    let least = sent(GUIDE, Extent { requests: 1, bytes: 0, bytes_max: ROOM }, 1).unwrap();
+    let least = sent(MIX, Extent { requests: 1, bytes: 0, bytes_max: ROOM }, 1).unwrap();
     assert_eq!(counts(&least), named([("batch1", 1), ("batch10", 1), ("batch100", 1)]));
-    let some = sent(GUIDE, Extent { requests: 20, bytes: ROOM, bytes_max: ROOM }, 1).unwrap();
+    let some = sent(MIX, Extent { requests: 20, bytes: ROOM, bytes_max: ROOM }, 1).unwrap();
     assert_eq!(some.requests.len(), 20);
     assert_eq!(counts(&some).len(), 3);
 }
@@ -143,4 +142,39 @@ fn a_value_that_is_repeated_too_far_is_refused() {
     };
     assert!(sent("65534").is_ok());
     assert_eq!(sent("65535").unwrap_err(), Error::RepeatTooFar);
+}
+
+#[test]
+fn a_body_that_is_cut_short_before_it_is_compressed_is_refused() {
+    let mix: Mix = "10000".parse().unwrap();
+    for encoding in [Encoding::Gzip, Encoding::Zstd] {
+        let wish =
+            Wish { preset: Some("events"), mix: Some(&mix), encoding: Some(encoding), ..Wish::default() };
+        let requests = support::requests(&wish).unwrap();
+        for bytes in [0, usize::MAX] {
+            let extent = Extent { requests: 3, bytes, bytes_max: 1 << 20 };
+            let error = requests.serialize("h", extent, 1, NOW_UNIX_NS).unwrap_err();
+            let Error::TooLarge { needed, .. } = &error else { panic!("{error}") };
+            assert!((2_500_000..5_000_000).contains(needed), "{error}");
+            assert!(error.to_string().ends_with(
+                "bytes to hold a body before it is compressed, the limit is 1048576: use smaller batches"
+            ));
+        }
+        let enough = Extent { requests: 3, bytes: 0, bytes_max: 1 << 23 };
+        assert!(requests.serialize("h", enough, 1, NOW_UNIX_NS).is_ok());
+    }
+}
+
+#[test]
+fn requests_without_number_are_refused_before_there_is_no_memory() {
+    for mix in ["1", MIX] {
+        let all = Extent { requests: usize::MAX, bytes: usize::MAX, bytes_max: 1 << 20 };
+        let error = sent(mix, all, 1).unwrap_err();
+        assert!(matches!(error, Error::TooLarge { needed, .. } if needed > 1 << 60), "{error}");
+        let many = Extent { requests: 1 << 40, bytes: usize::MAX, bytes_max: usize::MAX };
+        assert!(matches!(sent(mix, many, 1), Err(Error::TooLarge { .. })), "without writing 4 GiB");
+        let some = Extent { requests: usize::MAX, bytes: 1 << 20, bytes_max: 1 << 24 };
+        let sent = sent(mix, some, 1).unwrap();
+        assert!(sent.bytes.len() <= 1 << 20 && sent.bytes.len() > 1 << 19, "{}", sent.bytes.len());
+    }
 }

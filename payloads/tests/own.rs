@@ -169,6 +169,41 @@ fn a_typed_body_is_no_template_and_a_json_file_is_one() {
 }
 
 #[test]
+fn a_field_that_nobody_fills_in_is_told() {
+    let files = Folder::new([
+        ("a.json", "[{{uuid}}]"),
+        ("a.txt", "x {{ now }}"),
+        ("a.jsonl", "[\"{{seq}}\"]\n"),
+        ("f/1.json", "[{{uuid}}]"),
+        ("f/2.xml", "<a>{{hex(4)}}</a>"),
+        ("b.html", "{{name}}"),
+    ]);
+    let of = |wish: &Wish<'_>| Requests::new(wish, &files).unwrap().hint();
+    let body = |body| of(&Wish { body: Some(body), ..Wish::default() });
+    assert_eq!(
+        body("{\"id\":\"{{uuid}}\"}").unwrap(),
+        "the body holds {{uuid}}, which is sent as it is: put it into a .json file and give --body @FILE"
+    );
+    assert_eq!(
+        body("@a.txt").unwrap(),
+        "a.txt holds {{ now }}, which is sent as it is: name it .json to have it filled in"
+    );
+    assert_eq!(
+        body("@a.jsonl").unwrap(),
+        "a.jsonl holds {{seq}}, which is sent as it is: put each line into a .json file of its own and give --body-dir FOLDER"
+    );
+    assert_eq!(
+        of(&Wish { body_folder: Some("f"), ..Wish::default() }).unwrap(),
+        "f/2.xml holds {{hex(4)}}, which is sent as it is: name it .json to have it filled in"
+    );
+    for silent in ["@a.json", "@b.html", "{}", ""] {
+        assert_eq!(body(silent), None, "{silent}");
+    }
+    assert_eq!(of(&Wish::default()), None);
+    assert_eq!(of(&Wish { preset: Some("events"), ..Wish::default() }), None);
+}
+
+#[test]
 fn every_line_is_a_request_and_is_sent_as_often_as_the_others() {
     let file = "\u{feff}{\"a\":1}\r\n\n  \r\n[2, 3]\n\"{{uuid}}\"";
     let files = Folder::new([("f.jsonl", file)]);
@@ -262,6 +297,29 @@ fn a_tape_over_the_limit_is_refused() {
 }
 
 #[test]
+fn a_body_that_is_cut_short_before_it_is_compressed_is_refused() {
+    let files = Folder::new([("t.json", "[{{hex(3000)}},{{hex(3000)}}]")]);
+    let wish = Wish { body: Some("@t.json"), encoding: Some(Encoding::Gzip), ..Wish::default() };
+    let fits = Extent { requests: 1, bytes: 0, bytes_max: 6_100 };
+    assert!(sent(&wish, &files, fits, 1).is_ok());
+    let error = sent(&wish, &files, Extent { bytes_max: 6_000, ..fits }, 1).unwrap_err().to_string();
+    assert!(error.ends_with(" bytes to hold a body before it is compressed, the limit is 6000: send smaller bodies or fewer lines and files"), "{error}");
+}
+
+#[test]
+fn requests_without_number_are_refused_before_there_is_no_memory() {
+    for body in [None, Some("x")] {
+        let wish = Wish { body, ..Wish::default() };
+        let all = Extent { requests: usize::MAX, bytes: usize::MAX, bytes_max: 1 << 20 };
+        let error = sent(&wish, &Folder::default(), all, 1).unwrap_err();
+        assert!(matches!(error, Error::TooLarge { needed, .. } if needed > 1 << 60), "{error}");
+        let some = Extent { requests: usize::MAX, bytes: 1 << 16, bytes_max: usize::MAX };
+        let sent = sent(&wish, &Folder::default(), some, 1).unwrap();
+        assert!(sent.bytes.len() <= 1 << 16 && sent.bytes.len() > (1 << 16) - 200);
+    }
+}
+
+#[test]
 fn bodies_are_compressed_whole() {
     use std::io::Read;
     let text = "{\"a\":\"{{uuid}}\"}".repeat(100);
@@ -294,6 +352,14 @@ fn bodies_are_compressed_whole() {
             }
         }
     }
-    let bare = few(&Wish { encoding: Some(Encoding::Gzip), ..Wish::default() });
-    assert!(!bare[0].contains("Content-Encoding"), "there is nothing to compress");
+    let pixel = Folder::new([("p.toml", "path='/'\nmethod='GET'\n")]);
+    for preset in [None, Some("p.toml")] {
+        let bare = Wish { preset, encoding: Some(Encoding::Gzip), ..Wish::default() };
+        let error = Requests::new(&bare, &pixel).unwrap_err();
+        assert_eq!(error, Error::NothingToCompress);
+        assert_eq!(
+            error.to_string(),
+            "--encoding compresses bodies, and these requests have none: leave it out"
+        );
+    }
 }

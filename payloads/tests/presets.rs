@@ -5,7 +5,7 @@ mod support;
 use std::collections::{HashMap, HashSet};
 
 use payloads::fresh::Fields;
-use payloads::{Encoding, Mix, Requests, Serialized, Shares, Wish, check, presets};
+use payloads::{Encoding, Error, Mix, Requests, Serialized, Shares, Wish, check, presets};
 use serde_json::Value;
 use support::{Folder, NOW_UNIX_NS, bodies, serialize, split};
 
@@ -33,9 +33,10 @@ fn every_preset_can_be_sent_and_its_fresh_fields_written_anew() {
         for mix in [1, largest] {
             let mix: Mix = mix.to_string().parse().unwrap();
             let wish = Wish { preset: Some(&preset.name), mix: Some(&mix), ..Wish::default() };
-            let Ok(requests) = support::requests(&wish) else {
-                assert!(mix.mean_events() > 1.0, "{}", preset.name);
-                continue;
+            let requests = match support::requests(&wish) {
+                Ok(requests) => requests,
+                Err(Error::NoBatches { .. }) => continue,
+                Err(error) => panic!("{}: {error}", preset.name),
             };
             let mut sent = requests.serialize("h", support::extent(50), 1, NOW_UNIX_NS).unwrap();
             let before: Vec<Vec<Value>> = bodies(&sent).into_iter().map(values).collect();
@@ -243,7 +244,16 @@ fn a_file_can_be_checked() {
         check("t.json", r#"[{{uuid as id}},{{id}},{{now}},{{hex(4)}}]"#),
         "template with 4 fields, 3 fresh, 113 B on average"
     );
-    assert_eq!(check("t.txt", "a{{int(1,1)}}"), "template with 1 field, 0 fresh, 2 B on average");
+    assert_eq!(check("T.JSON", "[{{int(1,1)}}]"), "template with 1 field, 0 fresh, 3 B on average");
+    assert_eq!(
+        check("t.txt", "a{{int(1,1)}}"),
+        "a body of 13 bytes, sent as it is; it holds {{int(1,1)}}, which is sent as it is: name it .json to have it filled in"
+    );
+    assert_eq!(check("t.xml", "{{name}}"), "a body of 8 bytes, sent as it is");
+    assert_eq!(
+        payloads::check("b.bin", &[0xff; 2_000], &files).unwrap(),
+        "a body of 2,000 bytes, sent as it is"
+    );
     assert_eq!(check("t.jsonl", "[1]\n{}\n"), "2 lines, 2 B on average");
     assert_eq!(check("t.jsonl", "[1]"), "1 line, 3 B on average");
     assert_eq!(
@@ -255,4 +265,90 @@ fn a_file_can_be_checked() {
         "preset, 1 type, 1 B an event on average"
     );
     assert_eq!(check("p.toml", "path='/'\n[single]\nbody='[]'"), "preset, 2 B an event on average");
+}
+
+/// The inside of the first fenced block of that language in a text.
+fn fenced<'a>(text: &'a str, language: &str) -> &'a str {
+    let (_, block) = text.split_once(&format!("\n```{language}\n")).unwrap();
+    block.split_once("\n```\n").unwrap().0
+}
+
+#[test]
+fn what_the_readme_shows_can_be_sent() {
+    let readme = include_str!("../README.md");
+    let (template, preset) = (fenced(readme, "json"), fenced(readme, "toml"));
+    let files = Folder::new([("order.json", template), ("mine.toml", preset)]);
+    for (name, content, is) in [
+        ("order.json", template, "template with 7 fields, 3 fresh, "),
+        ("mine.toml", preset, "preset, 2 types, "),
+    ] {
+        let checked = check(name, content.as_bytes(), &files).unwrap();
+        assert!(checked.starts_with(is), "{name}: {checked}");
+    }
+}
+
+#[test]
+fn ndjson_sends_the_same_events_as_events() {
+    let table = |file: &str| file.parse::<toml::Table>().unwrap();
+    let events = table(include_str!("../presets/events.toml"));
+    let ndjson = table(include_str!("../presets/ndjson.toml"));
+    for part in ["event", "types", "lists"] {
+        assert!(events.contains_key(part));
+        assert_eq!(events[part], ndjson[part], "[{part}]");
+    }
+}
+
+#[test]
+fn the_statuses_of_a_preset_are_for_the_reader_of_expect_to_judge() {
+    let files = own("path='/'\nok='2xx,!500'\n[event]\nbody='1'\n");
+    let requests = Requests::new(&Wish { preset: Some("p.toml"), ..Wish::default() }, &files).unwrap();
+    assert_eq!(requests.ok(), Some("2xx,!500"));
+}
+
+#[test]
+fn a_setting_of_several_lines_stays_on_the_line_it_is_in() {
+    let files = own(
+        "path='/'\ncontent_type='application/x-ndjson'\n[settings]\nmany=[1]\n[batch]\nbody='{{events}}'\nseparator=\"\\n\"\n[event]\nbody='{\"m\":{{many}}}'\n",
+    );
+    let settings = [("many".to_owned(), " [\n  1,\n  \"a \\n b\"\n]\n".to_owned())];
+    let mix: Mix = "2".parse().unwrap();
+    let wish = Wish { preset: Some("p.toml"), settings: &settings, mix: Some(&mix), ..Wish::default() };
+    let line = r#"{"m":[1,"a \n b"]}"#;
+    assert_eq!(bodies(&serialize(&wish, &files, 1, 1).unwrap()), [format!("{line}\n{line}")]);
+}
+
+#[test]
+fn a_header_of_the_users_may_mean_something_else_than_the_one_it_replaces() {
+    let files = own(
+        "path='/{{user(9)}}'\nheaders=['X-Id: {{uuid as request.id}} {{user(9)}}']\n[event]\nbody='{\"id\":{{request.id}}}'\n",
+    );
+    let of = |header: &str, path: Option<&str>| {
+        let headers = [header.to_owned()];
+        let wish = Wish { preset: Some("p.toml"), headers: &headers, path, ..Wish::default() };
+        let sent = serialize(&wish, &files, 1, 1).unwrap();
+        let (head, body) = split(&sent)[0];
+        let id = head.lines().find_map(|line| line.to_lowercase().strip_prefix("x-id: ").map(str::to_owned));
+        (id.unwrap(), values(body)[0]["id"].as_str().unwrap().to_owned())
+    };
+    let (header, body) = of("x-id: {{hex(4) as request.id}}", None);
+    assert_eq!((header.len(), header), (4, body));
+    let (header, body) = of("X-Id: mine", None);
+    assert_eq!((header.as_str(), body.len()), ("mine", 36), "what the preset's header binds is still known");
+    let (header, _) = of("X-Id: {{user(5)}}", Some("/"));
+    assert!(header.parse::<u8>().unwrap() < 5);
+}
+
+#[test]
+fn a_preset_is_known_by_its_ending_in_any_case() {
+    let files = Folder::new([("MINE.TOML", "path='/'\n[event]\nbody='1'\n")]);
+    let requests = Requests::new(&Wish { preset: Some("MINE.TOML"), ..Wish::default() }, &files).unwrap();
+    assert_eq!(requests.describe(), "MINE, 1 per request");
+}
+
+#[test]
+fn notes_are_short() {
+    for preset in presets() {
+        let length = preset.note.as_deref().map_or(0, |note| note.chars().count());
+        assert!(length <= 200, "{}: {length} characters", preset.name);
+    }
 }

@@ -76,7 +76,12 @@ impl Page<'_> {
         let Report { plan, tool, generator, .. } = self.report;
         let load = match (&plan.stages, &plan.rate) {
             (Some(stages), _) => format!("stages {stages}"),
-            (None, AskedRate::PerSecond(asked)) => format!("{} req/s", rate(*asked)),
+            (None, AskedRate::PerSecond(asked)) => {
+                match plan.events_per_request.filter(|&events| events != 1.0) {
+                    Some(events) => format!("{} req/s ({} events/s)", rate(*asked), rate(asked * events)),
+                    None => format!("{} req/s", rate(*asked)),
+                }
+            }
             (None, AskedRate::Max(_)) => "as fast as answers come".to_owned(),
         };
         let mut depth = format!("depth {}", plan.depth);
@@ -164,8 +169,8 @@ impl Page<'_> {
             Tone::Doubtful,
             "sent, and not waited for any longer when the run was stopped",
         ));
-        counts.extend(self.events());
         counts.retain(|count| count.count > 0 || matches!(&*count.label, "offered" | "sent"));
+        counts.extend(self.events());
         self.count_lines(&counts)
     }
 
@@ -206,14 +211,16 @@ impl Page<'_> {
 
     /// Only where it says more than the requests do.
     fn events(&self) -> Option<Count> {
-        let Report { events, requests, .. } = self.report;
-        let differ = events.sent != requests.sent || events.acknowledged != requests.ok;
-        let how = match events.acknowledged_by_status {
-            0 => "as the answers count them".to_owned(),
-            all if all == events.acknowledged => "by the status of their answers".to_owned(),
-            some => format!("{} of them only by status", grouped(some)),
+        let Report { events, requests, duration_s, .. } = self.report;
+        let differ = events.sent != requests.sent || events.acknowledged != events.sent;
+        let how = match (events.acknowledged, events.acknowledged_by_status) {
+            (0, _) => String::new(),
+            (_, 0) => ", as the answers count them".to_owned(),
+            (all, by_status) if all == by_status => ", by the status of their answers".to_owned(),
+            (_, some) => format!(", {} of them only by status", grouped(some)),
         };
-        let note = format!("acknowledged of {} sent, {how}", grouped(events.sent));
+        let sent = if *duration_s > 0.0 { events.sent as f64 / duration_s } else { 0.0 };
+        let note = format!("acknowledged of {} sent ({}/s){how}", grouped(events.sent), rate(sent));
         (events.sent > 0 && differ).then(|| Count::new("events", events.acknowledged, Tone::Plain, note))
     }
 

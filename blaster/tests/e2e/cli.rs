@@ -77,7 +77,7 @@ fn usage_errors_say_what_to_write_instead() {
         (&["-t", "0", "a:1"], &["--threads"]),
         (&["--cores", "4095", "127.0.0.1:1"], &["--cores names CPU 4095"]),
         (&["--preset", "none", "a:1"], &["none", "events"]),
-        (&["--preset", "events", "-b", "x", "a:1"], &["leave one out"]),
+        (&["--preset", "events", "-b", "x", "a:1"], &["leave one of them out"]),
         (&["-b", "@/no/such/file", "a:1"], &["/no/such/file"]),
         (&["-H", "no colon", "a:1"], &["no colon"]),
         (&["-X", "B AD", "a:1"], &["B AD"]),

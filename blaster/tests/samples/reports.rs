@@ -50,7 +50,13 @@ pub fn closed() -> Report {
     fill(&mut class.response_ok, 90_000, 200_000, 900_000);
     fill(&mut class.service, 90_000, 200_000, 900_000);
     recorder.sends = 600_000;
-    let plan = PlanFacts { rate: AskedRate::max(), arrivals: None, payload: "GET /".to_owned(), ..plan() };
+    let plan = PlanFacts {
+        rate: AskedRate::max(),
+        arrivals: None,
+        payload: "GET /".to_owned(),
+        events_per_request: None,
+        ..plan()
+    };
     report(facts(plan, ""), &["GET /"], recorder)
 }
 
@@ -160,6 +166,9 @@ fn plan() -> PlanFacts {
         depth: 1,
         threads: 1,
         payload: "events, 1 per request".to_owned(),
+        events_per_request: Some(1.0),
+        tape_requests: 4096,
+        tape_bytes: 1_750_000,
         expect: "200-399".to_owned(),
         timeout_ns: 10_000_000_000,
         duration_ns: 30_000_000_000,

@@ -33,11 +33,6 @@ impl Rng {
     pub fn below(&mut self, end: u64) -> u64 {
         ((u128::from(self.bits()) * u128::from(end)) >> 64) as u64
     }
-
-    /// One of these. Panics if there is none.
-    pub fn choice<T: Copy>(&mut self, of: &[T]) -> T {
-        of[self.below(of.len() as u64) as usize]
-    }
 }
 
 fn split_mix(state: &mut u64) -> u64 {

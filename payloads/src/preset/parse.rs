@@ -11,7 +11,7 @@ use super::{Envelope, Limits, Preset, PresetInfo, Type};
 use crate::Error;
 use crate::head::{self, Header};
 use crate::source::Source;
-use crate::template::values::Literal;
+use crate::template::values::{Literal, breaks_header};
 use crate::template::{self, Language, Piece, Role, Template};
 
 const METHOD: &str = "POST";
@@ -26,9 +26,6 @@ impl Preset {
             Some(method) => head::checked_method(method.get_ref()).map_err(at(source, method.span()))?,
             None => METHOD.to_owned(),
         };
-        if let Some(ok) = &file.ok {
-            check_statuses(source, ok)?;
-        }
         let path = parse_path(source, &file.path)?;
         let headers = file.headers.iter().map(|line| parse_header(source, line)).collect::<Result<_, _>>()?;
         let content_type = content_type(source, file.content_type.as_ref())?;
@@ -44,6 +41,7 @@ impl Preset {
         };
         let event = |body| Template::parse(text(source, body), language(lines), Role::Event);
         let types = parse_types(source, &file.types.0, language(false))?;
+        let first_type = file.types.0.first().map_or(0, |(name, _)| name.span().start);
         let settings = parse_settings(source, &file.settings.0)?;
         let preset = Self {
             info: PresetInfo {
@@ -77,13 +75,16 @@ impl Preset {
             content_type,
             source: source.clone(),
         };
-        preset.complete()
+        preset.complete(first_type)
     }
 
-    /// What is missing is filled in where there is only one thing it can be, and an error where there is none.
-    fn complete(mut self) -> Result<Self, Error> {
+    /// What is missing is filled in where there is only one thing it can be, and an error where there is none. `first_type` is
+    /// where the first type stands.
+    fn complete(mut self, first_type: usize) -> Result<Self, Error> {
         if self.event.is_none() && !self.types.is_empty() {
-            return Err(self.source.error(0, "need an [event] for the [types] to be part of: add it"));
+            return Err(self
+                .source
+                .error(first_type, "need an [event] for the [types] to be part of: add it"));
         }
         if self.event.is_some() && self.single.is_none() && self.batch.is_none() {
             let event = Source::new(self.source.name(), "{{event}}");
@@ -250,25 +251,10 @@ fn parse_header(source: &Source, line: &Spanned<String>) -> Result<Header, Error
 
 fn content_type(source: &Source, given: Option<&Spanned<String>>) -> Result<String, Error> {
     let Some(given) = given else { return Ok(CONTENT_TYPE.to_owned()) };
-    if given.get_ref().is_empty() || given.get_ref().chars().any(|c| c.is_control()) {
+    if given.get_ref().is_empty() || given.get_ref().chars().any(breaks_header) {
         let what =
             format!("need a content type such as application/json, got {:?}: correct it", given.get_ref());
         return Err(source.error(given.span().start, what));
     }
     Ok(given.get_ref().clone())
-}
-
-/// Statuses and ranges of them, as in `200-299,409`.
-fn check_statuses(source: &Source, ok: &Spanned<String>) -> Result<(), Error> {
-    let is_status =
-        |text: &str| text.len() == 3 && text.parse().is_ok_and(|code: u16| (100..=599).contains(&code));
-    let is_part = |part: &str| match part.split_once('-') {
-        Some((first, last)) => is_status(first) && is_status(last) && first <= last,
-        None => is_status(part),
-    };
-    if ok.get_ref().split(',').all(is_part) {
-        return Ok(());
-    }
-    let what = format!("need statuses such as 200-299,409, got {:?}: correct them", ok.get_ref());
-    Err(source.error(ok.span().start, what))
 }

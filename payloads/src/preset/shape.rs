@@ -50,13 +50,15 @@ impl Preset {
         let envelope = self.envelope(events);
         let body = envelope.and_then(|envelope| envelope.body.as_ref());
         let separator = envelope.map_or("", |envelope| &envelope.separator);
+        let replaces_paths = path.is_some();
         let path = path.unwrap_or_else(|| self.path_for(events));
         let types: Vec<String> = self.types.iter().map(|each| each.name.clone()).collect();
         let environment = Environment::new(&self.settings, &self.lists, &types, separator, files);
         let of_event = || self.event.iter().chain(self.types.iter().map(|each| &each.fields));
         let rendered: Vec<&Template> =
             [path].into_iter().chain(head.templates()).chain(body).chain(of_event()).collect();
-        let names = Names::collect(&self.all_templates(&rendered), &rendered, events > 1)?;
+        let (all, replaced) = self.all_templates(&rendered, replaces_paths);
+        let names = Names::collect(&all, &replaced, &rendered, events > 1)?;
         let mut compiler = Compiler::new(&environment, &names);
         let content_type = body.map(|_| self.content_type.as_str());
         let encoding = encoding.filter(|_| body.is_some());
@@ -82,13 +84,20 @@ impl Preset {
         })
     }
 
-    /// Those that are rendered first, then all others: whatever one of them binds, any may refer to.
-    fn all_templates<'a>(&'a self, rendered: &[&'a Template]) -> Vec<&'a Template> {
+    /// Those that are rendered first, then all others: whatever one of them binds, any may refer to. Apart from them those that
+    /// the user may have replaced, which then may not contradict the user's own.
+    fn all_templates<'a>(
+        &'a self,
+        rendered: &[&'a Template],
+        replaces_paths: bool,
+    ) -> (Vec<&'a Template>, Vec<&'a Template>) {
         let envelopes = || self.single.iter().chain(&self.batch);
         let paths = [&self.path].into_iter().chain(envelopes().filter_map(|envelope| envelope.path.as_ref()));
         let bodies = envelopes().filter_map(|envelope| envelope.body.as_ref());
         let headers = self.headers.iter().map(|header| header.template());
-        rendered.iter().copied().chain(paths).chain(bodies).chain(headers).collect()
+        let (replaced, kept): (Vec<_>, Vec<_>) = paths.partition(|_| replaces_paths);
+        let all = rendered.iter().copied().chain(kept).chain(bodies).collect();
+        (all, headers.chain(replaced).collect())
     }
 
     fn event_part(

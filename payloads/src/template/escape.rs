@@ -21,7 +21,7 @@ pub(super) fn push_json_string(out: &mut Vec<u8>, text: &str) {
 }
 
 /// Percent-encoding of all that is not unreserved (RFC 3986, 2.3).
-pub(super) fn push_percent(out: &mut Vec<u8>, text: &str) {
+pub(crate) fn push_percent(out: &mut Vec<u8>, text: &str) {
     for &byte in text.as_bytes() {
         if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
             out.push(byte);

@@ -82,7 +82,7 @@ impl Scan {
 }
 
 /// JSON without the white space that means nothing.
-pub(super) fn compacted(json: &str) -> String {
+pub(crate) fn compacted(json: &str) -> String {
     let mut out = Vec::with_capacity(json.len());
     Scan::new(true, false).push(&mut out, json);
     String::from_utf8(out).expect("only ASCII was left out")

@@ -33,10 +33,12 @@ pub(crate) struct Bound<'a> {
 }
 
 impl<'a> Names<'a> {
-    /// Whatever `all` templates bind may stand in any of them. `rendered` are those that make up the request. `many_events`: it
-    /// has more events than one, so that what is drawn once an event means nothing outside of events.
+    /// Whatever `all` templates bind may stand in any of them; what `replaced` ones bind too, unless it means something else in
+    /// `all`. `rendered` are those that make up the request. `many_events`: it has more events than one, so that what is drawn
+    /// once an event means nothing outside of events.
     pub(crate) fn collect(
         all: &[&'a Template],
+        replaced: &[&'a Template],
         rendered: &[&'a Template],
         many_events: bool,
     ) -> Result<Self, Error> {
@@ -45,6 +47,13 @@ impl<'a> Names<'a> {
             for field in template.fields() {
                 names.bind(template, field)?;
                 names.count_users(template, field)?;
+            }
+        }
+        for template in replaced {
+            for field in template.fields() {
+                // They are not sent, so nothing in them can be wrong.
+                let _ = names.bind(template, field);
+                let _ = names.count_users(template, field);
             }
         }
         if names.users.is_none() {

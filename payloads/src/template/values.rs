@@ -60,16 +60,20 @@ impl Literal {
 
     /// The first character that cannot stand there, however it is written.
     pub(crate) fn breaks(&self, context: Context) -> Option<char> {
-        let breaks = |c: &char| match context {
-            Context::Header => c.is_ascii_control() && *c != '\t',
-            Context::Host => !is_host_char(*c),
-            _ => false,
-        };
-        self.text.chars().find(breaks)
+        match context {
+            Context::Header => self.text.chars().find(|c| breaks_header(*c)),
+            Context::Host => host_breaks(&self.text),
+            _ => None,
+        }
     }
 }
 
-/// What may stand in a `Host` header (RFC 9110, 7.2): a name or address, and a port.
-pub(crate) fn is_host_char(c: char) -> bool {
-    c.is_ascii_alphanumeric() || "-._~:[]%".contains(c)
+/// What may not stand in a header's value (RFC 9110, 5.5): a line break would begin another header, or a request.
+pub(crate) fn breaks_header(c: char) -> bool {
+    c.is_ascii_control() && c != '\t'
+}
+
+/// The first character that may not stand in a `Host` header (RFC 9110, 7.2), which is a name or address, and a port.
+pub(crate) fn host_breaks(host: &str) -> Option<char> {
+    host.chars().find(|&c| !(c.is_ascii_alphanumeric() || "-._~:[]%".contains(c)))
 }

@@ -101,9 +101,20 @@ impl Recording {
         self.bytes.is_empty()
     }
 
-    /// Bytes of a request on average; 0 while there is none.
-    pub fn mean_request_bytes(&self) -> f64 {
-        self.bytes.len() as f64 / self.tape.marks.len().max(1) as f64
+    /// Requests so far.
+    pub fn requests(&self) -> usize {
+        self.tape.marks.len()
+    }
+
+    /// Requests of the section appended last; 0 while there is none.
+    pub fn last_section_len(&self) -> usize {
+        self.tape.sections.last().map_or(0, |section| section.requests.len())
+    }
+
+    /// Events of the section appended last.
+    pub fn last_section_events(&self) -> u64 {
+        let requests = self.tape.sections.last().map_or(0..0, |section| section.requests.clone());
+        self.tape.marks[requests].iter().map(|mark| u64::from(mark.events)).sum()
     }
 
     /// Whether any request has fresh fields, so that every shard needs bytes of its own.
@@ -151,6 +162,7 @@ impl Recording {
         if self.bytes.is_empty() {
             self.bytes = bytes;
         } else {
+            self.bytes.reserve_exact(bytes.len());
             self.bytes.extend_from_slice(&bytes);
         }
         assert_eq!(tape.starts[requests.end] as usize, self.bytes.len(), "bytes behind the last request");
@@ -214,14 +226,12 @@ impl Tape {
         &self.places[self.place_starts[run.start] as usize..self.place_starts[run.end] as usize]
     }
 
-    /// Bytes of the longest request that has fresh fields; 0 if none has.
+    /// Bytes of the longest request of sections with fresh fields, those without any among them too: what a room for a copy must
+    /// hold. 0 if there is no such section.
     pub fn fresh_request_bytes_max(&self) -> usize {
-        let fresh = self
-            .place_starts
-            .windows(2)
-            .zip(self.starts.windows(2))
-            .filter(|(places, _)| places[0] < places[1]);
-        fresh.map(|(_, starts)| (starts[1] - starts[0]) as usize).max().unwrap_or(0)
+        let fresh = self.sections.iter().filter(|section| section.is_fresh);
+        let requests = fresh.flat_map(|section| section.requests.clone());
+        requests.map(|request| self.span(request..request + 1).len()).max().unwrap_or(0)
     }
 }
 
@@ -352,6 +362,20 @@ mod tests {
         let cuts = (1..=4).map(|i| Cut { places_end: i, ..cut(i * 20) });
         recording.push_section(vec![b' '; 80], cuts, places);
         recording.finish(2)
+    }
+
+    #[test]
+    fn a_room_holds_requests_without_fresh_fields_too_where_others_have_some() {
+        let mut recording = Recording::new();
+        recording.push_section(vec![b' '; 500], [cut(500)], []);
+        let places = [Place { at: 2, kind: Kind::Seq }];
+        let cuts = [Cut { places_end: 1, ..cut(20) }, Cut { places_end: 1, ..cut(120) }];
+        recording.push_section(vec![b' '; 120], cuts, places);
+        let (tape, mut reels) = recording.finish(1);
+        assert_eq!(tape.fresh_request_bytes_max(), 100);
+        reels[0].cover(2..3);
+        let mut room = vec![0; tape.fresh_request_bytes_max()];
+        assert_eq!(reels[0].lend(2..3, &mut room).what, Outgoing::Staged(100));
     }
 
     #[test]

@@ -57,6 +57,12 @@ pub struct PlanFacts {
     pub threads: u32,
     /// What is sent: `events, 1 per request`, `GET /`.
     pub payload: String,
+    /// Events a request carries on average; none if nobody knows.
+    pub events_per_request: Option<f64>,
+    /// Different requests prepared, over all targets.
+    pub tape_requests: u64,
+    /// Their bytes.
+    pub tape_bytes: u64,
     /// Statuses that count as ok: `200-399`.
     pub expect: String,
     /// Per request, from its send.
