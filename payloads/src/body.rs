@@ -1,7 +1,7 @@
 //! Requests of the user's own: no body, one, one a line, or one a file.
 
 use payloads_fresh::Rng;
-use serde::de::IgnoredAny;
+use serde_json::Value;
 
 use crate::encoding::Encoding;
 use crate::head::Head;
@@ -220,7 +220,8 @@ pub(crate) fn json_lines(source: &Source) -> Result<Vec<Vec<u8>>, Error> {
         if line.trim().is_empty() {
             continue;
         }
-        serde_json::from_str::<IgnoredAny>(line).map_err(|error| Error::JsonLine {
+        // As a value, because half a surrogate pair and numbers beyond any reader show only then.
+        serde_json::from_str::<Value>(line).map_err(|error| Error::JsonLine {
             path: source.name().to_owned(),
             line: index + 1,
             reason: format!("{} in column {}", template::json_reason(&error), error.column().max(1)),

@@ -218,6 +218,14 @@ pub enum Error {
     /// An encoding for requests without a body.
     #[error("--encoding compresses bodies, and these requests have none: leave it out")]
     NothingToCompress,
+    /// A header that calls compressed bodies something else.
+    #[error(
+        "--encoding {encoding} and the header Content-Encoding both say how bodies are encoded: leave one out"
+    )]
+    EncodingTwice {
+        /// The encoding asked for.
+        encoding: String,
+    },
 
     /// The shortest tape of such requests is over the limit.
     #[error("need {needed} bytes to hold {what}, the limit is {limit}: {next}")]

@@ -63,7 +63,7 @@ impl Header {
     }
 
     /// Whether this is the header `name`, in whatever case (RFC 9110, 5.1).
-    fn is(&self, name: &str) -> bool {
+    pub(crate) fn is(&self, name: &str) -> bool {
         self.name.eq_ignore_ascii_case(name)
     }
 

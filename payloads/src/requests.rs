@@ -233,7 +233,17 @@ impl fmt::Debug for Requests {
 }
 
 fn own_headers(wish: &Wish<'_>) -> Result<Vec<Header>, Error> {
-    wish.headers.iter().map(|line| Header::parse(&Source::new("--header", line))).collect()
+    let headers: Vec<Header> = wish
+        .headers
+        .iter()
+        .map(|line| Header::parse(&Source::new("--header", line)))
+        .collect::<Result<_, _>>()?;
+    match wish.encoding {
+        Some(encoding) if headers.iter().any(|header| header.is("Content-Encoding")) => {
+            Err(Error::EncodingTwice { encoding: encoding.to_string() })
+        }
+        _ => Ok(headers),
+    }
 }
 
 fn own_path(wish: &Wish<'_>) -> Result<Option<Template>, Error> {

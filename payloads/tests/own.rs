@@ -363,3 +363,24 @@ fn bodies_are_compressed_whole() {
         );
     }
 }
+
+#[test]
+fn json_that_no_reader_takes_is_refused() {
+    for line in ["{\"a\":\"\\ud800\"}", "{\"a\":1e999}"] {
+        for name in ["rows.jsonl", "one.json"] {
+            let files = Folder::new([(name, line)]);
+            let body = format!("@{name}");
+            let wish = Wish { body: Some(&body), ..Wish::default() };
+            assert!(Requests::new(&wish, &files).is_err(), "{name}: {line}");
+        }
+    }
+}
+
+#[test]
+fn bodies_are_encoded_as_one_place_says() {
+    let headers = ["content-encoding: br".to_owned()];
+    let wish =
+        Wish { body: Some("{}"), headers: &headers, encoding: Some(Encoding::Gzip), ..Wish::default() };
+    let error = Requests::new(&wish, &Folder::default()).unwrap_err().to_string();
+    assert!(error.contains("--encoding gzip") && error.contains("leave one out"), "{error}");
+}

@@ -174,6 +174,30 @@ fn a_rate_in_events_is_a_rate_of_requests_that_carry_them() {
 }
 
 #[test]
+fn a_rate_in_events_counts_what_the_tape_carries() {
+    // Three requests on the tape hold 111 events, whatever their shares were to be: 37 a request.
+    let sink = Sink::start(&[]);
+    let directory = Directory::new();
+    let json = directory.path("report.json");
+    let mut command = Command::new(BLASTER);
+    command.args([
+        "--quiet",
+        "--allow-invalid",
+        "--eps",
+        "7400",
+        "--batch",
+        "1:100,10:10,100:3",
+        "--tape",
+        "3",
+    ]);
+    command.args(["-d", "500ms", &sink.address, "--json"]);
+    Running::start(command.arg(&json)).within(ALLOWANCE);
+    let report: Value = serde_json::from_str(&std::fs::read_to_string(&json).unwrap()).unwrap();
+    assert_eq!(report["requests"]["scheduled"], 100);
+    assert_eq!(report["plan"]["tape_requests"], 3);
+}
+
+#[test]
 fn types_can_be_chosen_and_weighed() {
     let (server, kept) = keeping();
     let load = Load { flags: &["--events", "page_view:9,purchase:1"], ..Load::at(host(&server)) };
@@ -234,6 +258,23 @@ fn compressed_bodies_say_so_and_are_stale() {
             assert!(body.starts_with(magic));
         }
     }
+}
+
+#[test]
+fn a_target_that_reads_nothing_gets_copies_of_what_it_has_not_taken() {
+    // Two requests on the tape, one of them with new ids, both with sends that cannot end: whatever comes next is a copy.
+    let directory = Directory::new();
+    let folder = directory.path("bodies");
+    std::fs::create_dir(&folder).unwrap();
+    std::fs::write(folder.join("fresh.json"), "{\"id\": \"{{uuid}}\"}").unwrap();
+    std::fs::write(folder.join("plain.txt"), vec![b'x'; 5_000_000]).unwrap();
+    let server = Server::start(|peer| peer.park());
+    let flags = ["--body-dir", folder.to_str().unwrap(), "--tape", "2"];
+    let load =
+        Load { depth: 2, flags: &flags, timeout: Duration::from_millis(200), ..Load::at(host(&server)) };
+    let report = load.run().report;
+    assert!(report.error("timeout") > 0, "{:#}", report.at("/requests"));
+    assert_eq!(report.ok(), 0);
 }
 
 #[test]

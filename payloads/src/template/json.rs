@@ -1,6 +1,6 @@
 //! JSON around fields: whether a field stands inside a string, white space that can go, and whether what comes out is JSON.
 
-use serde::de::IgnoredAny;
+use serde_json::Value;
 
 use super::values::Context;
 use crate::Error;
@@ -119,13 +119,13 @@ impl Sample {
     /// Whether it is JSON: one value, or with `lines` one or more. An error shows the place in the source.
     pub(super) fn check(&self, source: &Source, lines: bool) -> Result<(), Error> {
         let result = if lines {
-            let mut values = serde_json::Deserializer::from_str(&self.json).into_iter::<IgnoredAny>();
+            let mut values = serde_json::Deserializer::from_str(&self.json).into_iter::<Value>();
             match values.next() {
                 None => return Err(source.error(0, "need JSON, got nothing: write a value")),
                 Some(first) => first.and_then(|_| values.try_for_each(|value| value.map(drop))),
             }
         } else {
-            serde_json::from_str::<IgnoredAny>(&self.json).map(drop)
+            serde_json::from_str::<Value>(&self.json).map(drop)
         };
         result.map_err(|error| {
             let what = format!("need JSON, {}: correct the template", reason(&error));
@@ -201,7 +201,7 @@ mod tests {
         sample.field("\"long value\"", 1);
         sample.text(",]", 6);
         let error = sample.check(&source, false).unwrap_err().to_string();
-        assert!(error.starts_with("t, line 1, column 8: need JSON, expected value: correct"), "{error}");
+        assert!(error.starts_with("t, line 1, column 8: need JSON, trailing comma: correct"), "{error}");
     }
 
     #[test]
