@@ -3,7 +3,8 @@
 # blaster on CPU 1, the sink on CPU 0.
 #
 # 1. 1,130,000 requests/s for 60 s into event-api, which counts every event: what was sent, answered and counted.
-# 2. Its ceiling: as fast as answers come, into the null profile, which only frames requests; every event fresh, and --stale.
+# 2. Its ceiling: as fast as answers come, into the null profile, which only frames requests; every event fresh, and --stale;
+#    singles alone too.
 # 3. The same by the size of the tape.
 # 4. Every event checked by the sink: millions of them at 150,000 requests/s, and how far occurredAt is from the moment
 #    the sink receives it at 1,000 requests/s.
@@ -53,9 +54,12 @@ stop "$sink_pid"
 
 start_sink null
 ceiling=(--batch "$mix" --rps max --pipeline 64 --expect 200 --duration "${seconds}s")
+single=(--batch 1 --rps max --pipeline 64 --expect 200 --duration "${seconds}s")
 for ((n = 1; n <= rounds; n++)); do
   run fresh "$n" "${ceiling[@]}"
   run stale "$n" "${ceiling[@]}" --stale
+  run single-fresh "$n" "${single[@]}"
+  run single-stale "$n" "${single[@]}" --stale
   for tape in $tapes; do run "tape-$tape" "$n" "${ceiling[@]}" --tape "$tape"; done
 done
 
@@ -67,7 +71,7 @@ metric() { curl -s --max-time 5 "http://$sink_host/metrics" | awk -v name="sink_
 checked() {
   start_sink event-api --validate
   run "$@"
-  echo "$(metric events_invalid_total) $(metric occurred_at_skew_ms_max)" >"$work/$1.$2.checked"
+  echo "$(metric events_invalid_total) $(metric occurred_at_skew_ms_max) $(metric occurred_at_over_2ms_total)" >"$work/$1.$2.checked"
   stop "$sink_pid"
 }
 for ((n = 1; n <= runs; n++)); do

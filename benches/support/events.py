@@ -22,15 +22,18 @@ def runs(folder, name):
 
 def checked(folder):
     print("\nEvery event checked by the sink (`--validate`):\n")
-    print("| load | run | events sent | counted as valid | invalid | largest distance of occurredAt from its receipt | service time p99 | |")
-    print("|---|---|---|---|---|---|---|---|")
-    for name, load, skew_max in (("millions", "150,000 requests/s of the mixture", None), ("modest", "1,000 requests/s", 2)):
+    print("| load | run | events sent | counted as valid | invalid | occurredAt over 2 ms from its receipt | largest | service time p99 | max | |")
+    print("|---|---|---|---|---|---|---|---|---|---|")
+    # At the modest rate at most one event in a thousand, held up with its request, may be beyond 2 ms.
+    for name, load, far_max in (("millions", "150,000 requests/s of the mixture", None), ("modest", "1,000 requests/s", 0.001)):
         for number, (report, _, events, _) in enumerate(runs(folder, name), 1):
-            invalid, skew = map(int, (folder / f"{name}.{number}.checked").read_text().split())
-            sent = report["events"]["sent"]
-            right = invalid == 0 and sent == events and (skew_max is None or skew <= skew_max)
-            service = us(report["service_time_ns"]["p99"])
-            print(f"| {load} | {number} | {sent:,} | {events:,} | {invalid} | {skew} ms | {service} | {'PASS' if right else 'miss'} |")
+            invalid, skew, far = map(int, (folder / f"{name}.{number}.checked").read_text().split())
+            sent, service = report["events"]["sent"], report["service_time_ns"]
+            right = invalid == 0 and sent == events and (far_max is None or far <= far_max * sent)
+            print(
+                f"| {load} | {number} | {sent:,} | {events:,} | {invalid} | {far:,} | {skew} ms | {us(service['p99'])} | {us(service['max'])} "
+                f"| {'PASS' if right else 'miss'} |"
+            )
 
 
 def busy(report):
@@ -91,12 +94,13 @@ def main(folder):
     folder = pathlib.Path(folder)
     guide(folder)
     print("\nThe ceiling of one core, into a sink that only frames requests; medians over rounds:\n")
-    rows = ceilings(folder, ["fresh", "stale"])
-    print_ceilings(rows, "events")
-    rate, cpu = (
-        statistics.median(fresh[i] / stale[i] for fresh, stale in zip(rows["fresh"], rows["stale"])) for i in (0, 3)
-    )
-    print(f"\nFresh by stale, median of rounds: rate x{rate:.2f}, CPU a request x{cpu:.2f} ({'PASS' if rate >= 0.9 else 'miss'}: rate at least x0.90).")
+    names = {"fresh": "the mixture", "stale": "the mixture, stale", "single-fresh": "singles", "single-stale": "singles, stale"}
+    rows = ceilings(folder, names)
+    print_ceilings({names[name]: figures for name, figures in rows.items()}, "events")
+    for what, fresh, stale in (("The mixture", "fresh", "stale"), ("Singles", "single-fresh", "single-stale")):
+        rate, cpu = (statistics.median(a[i] / b[i] for a, b in zip(rows[fresh], rows[stale])) for i in (0, 3))
+        kept = "PASS" if rate >= 0.9 else "miss"
+        print(f"\n{what}, fresh by stale, median of rounds: rate x{rate:.2f}, CPU a request x{cpu:.2f} ({kept}: rate at least x0.90).")
     tapes = sorted({int(path.name.split(".")[0].split("-")[1]) for path in folder.glob("tape-*.json")})
     print("\nBy the size of the tape, every event fresh:\n")
     print_ceilings(ceilings(folder, [f"tape-{size}" for size in tapes]), "requests on the tape")

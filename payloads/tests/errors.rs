@@ -260,7 +260,7 @@ fn files_that_cannot_be_sent_are_named() {
     );
     assert!(
         of("@bad.jsonl").starts_with(
-            "bad.jsonl, line 3: need JSON, expected value in column 4: correct or remove the line"
+            "bad.jsonl, line 3: need JSON, trailing comma in column 4: correct or remove the line"
         ),
         "{}",
         of("@bad.jsonl")

@@ -18,6 +18,7 @@ pub struct Counters {
     connections_cut: AtomicU64,
     events_invalid: AtomicU64,
     occurred_at_skew_ms_max: AtomicU64,
+    occurred_at_far: AtomicU64,
 }
 
 /// Sums over all threads. `/metrics` and `/health` are not counted as requests.
@@ -41,6 +42,8 @@ pub struct Totals {
     pub events_invalid: u64,
     /// With `validate`: the largest distance between a valid event's `occurredAt` and when it came, in milliseconds.
     pub occurred_at_skew_ms_max: u64,
+    /// With `validate`: valid events for which it was more than 2 ms.
+    pub occurred_at_far: u64,
 }
 
 impl Counters {
@@ -55,6 +58,7 @@ impl Counters {
         self.connections_cut.store(totals.connections_cut, Ordering::Relaxed);
         self.events_invalid.store(totals.events_invalid, Ordering::Relaxed);
         self.occurred_at_skew_ms_max.store(totals.occurred_at_skew_ms_max, Ordering::Relaxed);
+        self.occurred_at_far.store(totals.occurred_at_far, Ordering::Relaxed);
     }
 }
 
@@ -71,6 +75,7 @@ impl Totals {
             sum.connections += one.connections.load(Ordering::Relaxed);
             sum.connections_cut += one.connections_cut.load(Ordering::Relaxed);
             sum.events_invalid += one.events_invalid.load(Ordering::Relaxed);
+            sum.occurred_at_far += one.occurred_at_far.load(Ordering::Relaxed);
             let skew_ms_max = one.occurred_at_skew_ms_max.load(Ordering::Relaxed);
             sum.occurred_at_skew_ms_max = sum.occurred_at_skew_ms_max.max(skew_ms_max);
         }
@@ -101,6 +106,8 @@ impl Totals {
             let help = "Largest distance between a valid event's occurredAt and when it came.";
             let skew_ms_max = self.occurred_at_skew_ms_max;
             push_metric(&mut text, "gauge", "occurred_at_skew_ms_max", help, skew_ms_max);
+            let help = "Valid events whose occurredAt was more than 2 ms from when they came.";
+            push_metric(&mut text, "counter", "occurred_at_over_2ms_total", help, self.occurred_at_far);
         }
         text
     }

@@ -345,6 +345,7 @@ impl Serving<'_> {
             self.totals.events_invalid += findings.invalid;
             let skew_ms_max = &mut self.totals.occurred_at_skew_ms_max;
             *skew_ms_max = (*skew_ms_max).max(findings.skew_ms_max);
+            self.totals.occurred_at_far += findings.far;
             if let Some(problem) = findings.first_problem {
                 return self.reject(400, &problem, last);
             }

@@ -45,7 +45,12 @@ pub(crate) struct Findings {
     pub(crate) first_problem: Option<String>,
     /// The largest distance between a valid event's `occurredAt` and when it came.
     pub(crate) skew_ms_max: u64,
+    /// Valid events for which it is more than [`FAR_MS`].
+    pub(crate) far: u64,
 }
+
+/// A clock in milliseconds and a request on its way take as much; what is beyond was held up.
+pub(crate) const FAR_MS: u64 = 2;
 
 /// Milliseconds since 1970-01-01T00:00:00Z by the wall clock, which is what `occurredAt` is held against.
 pub(crate) fn unix_ms_now() -> i64 {
@@ -110,6 +115,7 @@ impl Findings {
         let skew_ms = checked?;
         self.valid += 1;
         self.skew_ms_max = self.skew_ms_max.max(skew_ms);
+        self.far += u64::from(skew_ms > FAR_MS);
         Ok(())
     }
 
@@ -421,7 +427,8 @@ mod tests {
             event
         };
         let (before, after) = (at("2025-12-31T23:59:59.600Z"), at("2026-01-01T00:00:00.399Z"));
-        assert_eq!(check_value(&json!([before, after])).skew_ms_max, 400);
+        let both = check_value(&json!([before, after]));
+        assert_eq!((both.skew_ms_max, both.far), (400, 2));
         assert_eq!(check_value(&json!([after])).skew_ms_max, 399);
         assert_eq!(check_value(&json!([])), Findings::default());
     }
