@@ -152,49 +152,22 @@ fn stale_events_are_those_of_the_tape_again_and_the_summary_says_so() {
 #[test]
 fn a_rate_in_events_is_a_rate_of_requests_that_carry_them() {
     let sink = Sink::start(&[]);
-    let directory = Directory::new();
-    let json = directory.path("report.json");
-    let mut command = Command::new(BLASTER);
-    command.args([
-        "--quiet",
-        "--allow-invalid",
-        "--eps",
-        "20k",
-        "--batch",
-        "10",
-        "-d",
-        "500ms",
-        &sink.address,
-        "--json",
-    ]);
-    Running::start(command.arg(&json)).within(ALLOWANCE);
-    let report: Value = serde_json::from_str(&std::fs::read_to_string(&json).unwrap()).unwrap();
-    assert_eq!(report["requests"]["scheduled"], 1_000);
-    assert_eq!(report["events"]["sent"], 10_000);
-}
-
-#[test]
-fn a_rate_in_events_counts_what_the_tape_carries() {
-    // Three requests on the tape hold 111 events, whatever their shares were to be: 37 a request.
-    let sink = Sink::start(&[]);
-    let directory = Directory::new();
-    let json = directory.path("report.json");
-    let mut command = Command::new(BLASTER);
-    command.args([
-        "--quiet",
-        "--allow-invalid",
-        "--eps",
-        "7400",
-        "--batch",
-        "1:100,10:10,100:3",
-        "--tape",
-        "3",
-    ]);
-    command.args(["-d", "500ms", &sink.address, "--json"]);
-    Running::start(command.arg(&json)).within(ALLOWANCE);
-    let report: Value = serde_json::from_str(&std::fs::read_to_string(&json).unwrap()).unwrap();
-    assert_eq!(report["requests"]["scheduled"], 100);
-    assert_eq!(report["plan"]["tape_requests"], 3);
+    for (eps, flags, requests, events) in [
+        ("20k", &["--batch", "10"][..], 1_000, 10_000),
+        // Three requests on the tape hold 111 events, whatever their shares were to be: 37 a request.
+        ("7400", &["--batch", "1:100,10:10,100:3", "--tape", "3"], 100, 3_700),
+    ] {
+        let directory = Directory::new();
+        let json = directory.path("report.json");
+        let mut command = Command::new(BLASTER);
+        command.args(["--quiet", "--allow-invalid", "-d", "500ms", "--eps", eps]).args(flags);
+        Running::start(command.arg(&sink.address).arg("--json").arg(&json)).within(ALLOWANCE);
+        let report: Value = serde_json::from_str(&std::fs::read_to_string(&json).unwrap()).unwrap();
+        assert_eq!(report["requests"]["scheduled"], requests);
+        // As many as the last of them, which of the three sizes it may be, leaves.
+        let sent = report["events"]["sent"].as_u64().unwrap();
+        assert!(sent.abs_diff(events) <= 100, "{sent} of {events}");
+    }
 }
 
 #[test]
