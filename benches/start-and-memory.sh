@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # How soon blaster sends its first request, and how much memory it takes.
 # Start: a listener on CPU 0 notes when the first bytes of a request arrive, counted from just before the process is made.
-# Memory: the peak of resident memory (VmHWM) of runs against a sink in another process, at 64 and at 20,000 connections.
+# Memory: the peak of resident memory (VmHWM) of runs against a sink in another process, at 64 and at 20,000 connections; and what
+# 100,000 requests of the mixture 1:100,10:10,100:3 take while they are sent (VmRSS).
 #
 #   benches/start-and-memory.sh [--quick]
 # shellcheck source=support/common.sh
@@ -38,3 +39,5 @@ start_sink event-api
 tape_bytes=$("$tape" events "$sink_host" | wc -c)
 printf '\nThe tape is %s bytes.\n\n' "$tape_bytes"
 python3 "$support/start_and_memory.py" memory "$blaster" "$client_cpu" "$sink_host" "$tape_bytes" "$seconds" "$connections"
+printf '\n'
+python3 "$support/start_and_memory.py" tape "$blaster" "$client_cpu" "$sink_host" "$seconds"

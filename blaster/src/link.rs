@@ -2,11 +2,9 @@
 
 use std::fs;
 
-/// What a plan wants to send at its peak.
+/// What a request of a plan takes and carries on average, over all targets.
 #[derive(Clone, Copy, Debug)]
 pub struct Demand {
-    /// Requests per second; 0 in closed loop.
-    peak: f64,
     /// Events a request; none if nobody knows.
     mean_events: Option<f64>,
     /// Of a request, head and body, on average.
@@ -37,12 +35,11 @@ pub fn fastest_bits() -> Option<f64> {
 }
 
 impl Demand {
-    /// Of so many requests per second, shared out by weight.
-    pub fn new(peak: f64, flows: &[Flow]) -> Self {
+    /// Of requests that are shared out by weight.
+    pub fn of(flows: &[Flow]) -> Self {
         let whole: f64 = flows.iter().map(|flow| f64::from(flow.weight)).sum();
         let share = |flow: &Flow| f64::from(flow.weight) / whole;
         Self {
-            peak,
             mean_events: flows.iter().map(|flow| Some(flow.mean_events? * share(flow))).sum(),
             bytes_per_request: flows.iter().map(|flow| flow.bytes_per_request * share(flow)).sum(),
         }
@@ -53,17 +50,16 @@ impl Demand {
         self.mean_events
     }
 
-    /// What to tell when a link of so many bits per second cannot carry it. Headers below HTTP are left out: what does not fit
-    /// without them does not fit.
-    pub fn exceeds(&self, link_bits: Option<f64>) -> Option<String> {
-        let link_bits = link_bits?;
-        let bytes = self.peak * self.bytes_per_request;
+    /// What to tell when a link of so many bits per second cannot carry so many requests per second. Headers below HTTP are left
+    /// out: what does not fit without them does not fit.
+    pub fn exceeds(&self, peak: f64, link_bits: f64) -> Option<String> {
+        let bytes = peak * self.bytes_per_request;
         if bytes * 8.0 <= link_bits {
             return None;
         }
         let load = match self.mean_events {
-            Some(events) => format!("{} events/s of this mix", joined(self.peak * events)),
-            None => format!("{} of these requests/s", joined(self.peak)),
+            Some(events) => format!("{} events/s of this mix", joined(peak * events)),
+            None => format!("{} of these requests/s", joined(peak)),
         };
         Some(format!(
             "{load} is {}B/s = {}bit/s; this machine's fastest link is {}bit/s: lower the rate, or share it with more machines",
@@ -98,21 +94,23 @@ mod tests {
     fn a_plan_beyond_the_fastest_link_is_told_in_its_own_figures() {
         let flow =
             Flow { weight: 3, mean_events: Some(5_000_000.0 / 1_130_000.0), bytes_per_request: 1_430.0 };
-        let demand = Demand::new(1_130_000.0, &[flow]);
-        let warning = demand.exceeds(Some(10e9)).unwrap();
+        let demand = Demand::of(&[flow]);
+        let warning = demand.exceeds(1_130_000.0, 10e9).unwrap();
         assert!(
             warning.starts_with(
                 "5M events/s of this mix is 1.6 GB/s = 13 Gbit/s; this machine's fastest link is 10 Gbit/s:"
             ),
             "{warning}"
         );
-        assert_eq!(demand.exceeds(Some(25e9)), None);
-        assert_eq!(demand.exceeds(None), None);
+        assert_eq!(demand.exceeds(1_130_000.0, 25e9), None);
         // Three quarters of the requests are small events, the rest large and plain.
         let plain = Flow { weight: 1, mean_events: None, bytes_per_request: 395_710.0 };
-        let plain = Demand::new(50_000.0, &[flow, plain]);
+        let plain = Demand::of(&[flow, plain]);
         assert!(
-            plain.exceeds(Some(1e9)).unwrap().starts_with("50k of these requests/s is 5 GB/s = 40 Gbit/s")
+            plain
+                .exceeds(50_000.0, 1e9)
+                .unwrap()
+                .starts_with("50k of these requests/s is 5 GB/s = 40 Gbit/s")
         );
     }
 }

@@ -133,19 +133,18 @@ pub fn run(settings: &mut Settings, observer: &mut impl Observer) -> Result<Repo
 
     let shared_core = target_is_local && cpus.allowed.iter().all(|cpu| shard_cpus.contains(cpu));
     let _ = system::pin_thread(&cpus.off_shards(&shard_cpus));
-    let Recorded { recording, classes, demand } = tape::record(settings, shards)?;
-    if let Some(warning) = demand.exceeds(link::fastest_bits()).filter(|_| !target_is_local) {
+    let recorded = tape::record(settings, shards)?;
+    if let (Load::Open { curve, .. }, false, Some(link_bits)) =
+        (&settings.plan.load, target_is_local, link::fastest_bits())
+        && let Some(warning) = recorded.demand.exceeds(curve.peak(), link_bits)
+    {
         observer.say(&format!("warning: {warning}"));
     }
     for remark in settings.payloads.iter().flat_map(Payload::remarks) {
         observer.say(&remark);
     }
-    let facts = PlanFacts {
-        events_per_request: demand.mean_events(),
-        tape_requests: recording.requests() as u64,
-        tape_bytes: recording.len() as u64,
-        ..plan_facts(settings, shards)
-    };
+    let facts = plan_facts(settings, shards, &recorded);
+    let Recorded { recording, classes, .. } = recorded;
     let (_, reels) = recording.finish(shards);
     let spin = !shared_core && limits::cpu_quota().is_none() && no_cpu_twice(&shard_cpus);
     let plans = shard_plans(settings, &shard_cpus, &addresses, reels, classes.len(), clock, spin);
@@ -503,7 +502,7 @@ fn no_cpu_twice(cpus: &[usize]) -> bool {
     cpus.iter().enumerate().all(|(index, cpu)| !cpus[..index].contains(cpu))
 }
 
-fn plan_facts(settings: &Settings, shards: usize) -> PlanFacts {
+fn plan_facts(settings: &Settings, shards: usize, recorded: &Recorded) -> PlanFacts {
     let plan = &settings.plan;
     let url =
         |(target, payload): (&Target, &Payload)| format!("http://{}{}", target.host_header(), payload.path());
@@ -528,9 +527,9 @@ fn plan_facts(settings: &Settings, shards: usize) -> PlanFacts {
         depth_auto: settings.depth_is_auto,
         threads: shards as u32,
         payload: payloads.join("; "),
-        events_per_request: None,
-        tape_requests: 0,
-        tape_bytes: 0,
+        events_per_request: recorded.demand.mean_events(),
+        tape_requests: recorded.recording.requests() as u64,
+        tape_bytes: recorded.recording.len() as u64,
         expect: expect.join("; "),
         timeout_ns: plan.timeout.0,
         warmup_ns: plan.warmup.0,

@@ -1,7 +1,6 @@
 //! From what goes to the targets to the tape, within the memory it may take.
 
 use blaster_core::load::tape::{Recording, TAPE_BYTES_MAX};
-use blaster_core::plan::Load;
 use blaster_ring::system;
 
 use crate::link::{Demand, Flow};
@@ -14,7 +13,7 @@ pub struct Recorded {
     pub recording: Recording,
     /// The names of their classes.
     pub classes: Vec<String>,
-    /// What the plan wants to send at its peak.
+    /// What one of them takes and carries on average.
     pub demand: Demand,
 }
 
@@ -87,12 +86,8 @@ pub fn record(settings: &mut Settings, shards: usize) -> Result<Recorded, TapeEr
         let (each_mib, limit_mib) = (recording.len().div_ceil(1 << 20), settings.tape.bytes_max >> 20);
         return Err(TapeError::CopiesOverMemory { each_mib, copies, limit_mib });
     }
-    let mean_events = Demand::new(0.0, &flows).mean_events();
     system::trim_memory();
-    settings.aim_at_events(mean_events)?;
-    let peak = match &settings.plan.load {
-        Load::Open { curve, .. } => curve.peak(),
-        Load::Closed => 0.0,
-    };
-    Ok(Recorded { recording, classes, demand: Demand::new(peak, &flows) })
+    let demand = Demand::of(&flows);
+    settings.aim_at_events(demand.mean_events())?;
+    Ok(Recorded { recording, classes, demand })
 }

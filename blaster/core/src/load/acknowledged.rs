@@ -1,7 +1,7 @@
 //! How many events an answer acknowledges: what it says itself, under a key of its JSON.
 //!
 //! The number is looked for in the bytes, wherever they are cut: the first `"key"` with a colon and digits behind it. Quotes in
-//! JSON strings are escaped, so that what looks like the key is it. Servers answer alike: a body that is the same as one of the
+//! JSON strings are escaped, so that what looks like the key is it, or another key that ends in an escaped quote and the same word. Servers answer alike: a body that is the same as one of the
 //! last few is not read again.
 
 /// What to look for, and the bodies seen last; shared by the connections of a stream.

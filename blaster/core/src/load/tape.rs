@@ -269,7 +269,7 @@ impl Reel {
         let start = self.tape.starts[run.start] as usize;
         let ends = &self.tape.starts[run.start + 1..=run.end];
         let requests = ends.partition_point(|&end| end as usize - start <= room.len());
-        assert!(requests > 0, "the staging room holds the longest request with fresh fields");
+        assert!(requests > 0, "the staging room holds the longest request of a section with fresh fields");
         let bytes = self.bytes(run.start..run.start + requests);
         let copy = &mut room[..bytes.len()];
         copy.copy_from_slice(bytes);
