@@ -8,6 +8,7 @@ use blaster_core::plan::slo::Slos;
 use blaster_core::plan::statuses::Statuses;
 use blaster_core::plan::target::Target;
 use blaster_core::time::Nanos;
+use blaster_ring::socket::{self, Congestion};
 use blaster_sink::profile::Profile;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use payloads::{Encoding, Mix, Shares};
@@ -169,6 +170,9 @@ pub struct RunArgs {
     /// CPUs to run on, as in 1,4-7 [default: those allowed]
     #[arg(long, value_name = "LIST", value_parser = cpu_list, help_heading = "Load")]
     pub cores: Option<CpuList>,
+    /// TCP congestion control of the connections, or `system` for the machine's [default: cubic where there is one]
+    #[arg(long, value_name = "NAME", value_parser = congestion, help_heading = "Load")]
+    pub congestion: Option<Congestion>,
     /// Give a request up so long after it was sent [default: 10s]
     #[arg(long, value_name = "TIME", help_heading = "Load")]
     pub timeout: Option<Nanos>,
@@ -299,6 +303,17 @@ fn cpu_list(text: &str) -> Result<CpuList, String> {
     cpus.sort_unstable();
     cpus.dedup();
     if cpus.is_empty() { Err(wrong()) } else { Ok(CpuList(cpus)) }
+}
+
+fn congestion(text: &str) -> Result<Congestion, String> {
+    match text {
+        "system" => Ok(Congestion::System),
+        name if socket::is_congestion_control(name) => Ok(Congestion::Named(name.into())),
+        name => Err(format!(
+            "there is no congestion control {name:?} here, or this process may not use it: choose among those of \
+             `sysctl net.ipv4.tcp_available_congestion_control`, or load its module"
+        )),
+    }
 }
 
 /// A number above 0, with a suffix `k` or `m` for thousands or millions.

@@ -1,12 +1,14 @@
 //! The blaster as a library: what was typed ([`cli`]) becomes [`settings`], a [`run`] carries them out, [`output`] shows
 //! the report and [`results`] keeps it.
 
+mod cgroup;
 pub mod cli;
 pub mod console;
 mod environment;
 pub mod exit;
 mod limits;
 mod link;
+mod machine;
 pub mod output;
 mod payload;
 pub mod payloads_command;

@@ -78,7 +78,7 @@ pub fn check(shards: u32, connections: u32, per_address: &[(String, u64)]) -> Re
 }
 
 /// How many local ports connections to one address may use.
-fn local_ports() -> u64 {
+pub(crate) fn local_ports() -> u64 {
     fs::read_to_string("/proc/sys/net/ipv4/ip_local_port_range")
         .ok()
         .and_then(|text| {
@@ -87,16 +87,4 @@ fn local_ports() -> u64 {
             Some(high.saturating_sub(low) + 1)
         })
         .unwrap_or(28_232)
-}
-
-/// CPUs' worth of time that this process's control group may use, if that is limited.
-pub fn cpu_quota() -> Option<f64> {
-    let group = fs::read_to_string("/proc/self/cgroup").ok()?;
-    let path = group.lines().find_map(|line| line.strip_prefix("0::"))?;
-    // A limit on any group above applies too; inside a container the root shows the container's own.
-    std::path::Path::new(path).ancestors().find_map(|group| {
-        let text = fs::read_to_string(format!("/sys/fs/cgroup{}/cpu.max", group.display())).ok()?;
-        let (quota, period) = text.trim().split_once(' ')?;
-        Some(quota.parse::<f64>().ok()? / period.parse::<f64>().ok()?)
-    })
 }

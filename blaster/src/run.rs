@@ -1,5 +1,6 @@
 //! A run from its settings to its report: sink, addresses, tape, shards, the start, the end.
 
+use std::collections::HashSet;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::mpsc::RecvTimeoutError;
 use std::time::{Duration, SystemTime};
@@ -21,9 +22,11 @@ use blaster_sink::{Sink, SinkConfig, SinkError};
 
 use payloads::fresh::Fields;
 
+use crate::cgroup;
 use crate::environment;
 use crate::limits::{self, LimitError};
 use crate::link;
+use crate::machine::Counters;
 use crate::payload::Payload;
 use crate::resolve::{ResolveError, is_local, resolve};
 use crate::settings::{Settings, UsageError};
@@ -146,25 +149,27 @@ pub fn run(settings: &mut Settings, observer: &mut impl Observer) -> Result<Repo
     let facts = plan_facts(settings, shards, &recorded);
     let Recorded { recording, classes, .. } = recorded;
     let (_, reels) = recording.finish(shards);
-    let spin = !shared_core && limits::cpu_quota().is_none() && no_cpu_twice(&shard_cpus);
+    let spin = !shared_core && cgroup::cpu_quota().is_none() && no_cpu_twice(&shard_cpus);
     let plans = shard_plans(settings, &shard_cpus, &addresses, reels, classes.len(), clock, spin);
     let environment = Environment {
         kernel: system::kernel_release(),
         cpu: environment::cpu_name(),
         cores: std::thread::available_parallelism().map_or(1, usize::from).max(cpus.allowed.len()) as u32,
         cores_allowed: cpus.allowed.len() as u32,
-        congestion_control: socket::congestion_control(&addresses[0][0]),
+        congestion_control: socket::congestion_control(&addresses[0][0], &settings.congestion),
+        queue_discipline: environment::queue_discipline(),
         target_is_local,
         shared_core,
     };
 
+    let different_addresses = addresses.iter().flatten().collect::<HashSet<_>>().len() as u64;
     let shards = Shards::launch(plans).map_err(|error| RunError::Shard(error.to_string()))?;
     let mut conduct = Conduct::new(settings, &shards, classes, clock, observer);
     conduct.open_connections(&settings.plan)?;
     conduct.observer.starting(&facts);
-    let machine_before = MachineCounters::read(&shard_cpus);
+    let machine_before = Counters::read(&shard_cpus);
     conduct.start_and_collect(&settings.plan)?;
-    let machine_after = MachineCounters::read(&shard_cpus);
+    let machine_after = Counters::read(&shard_cpus);
     let Conduct { collector, started, ended, started_at, shard_facts, interrupted, .. } = conduct;
 
     let measured_from = started + settings.plan.warmup;
@@ -182,6 +187,7 @@ pub fn run(settings: &mut Settings, observer: &mut impl Observer) -> Result<Repo
         environment,
         cores: shard_facts.iter().map(|facts| core_facts(facts, wall)).collect(),
         slos: settings.plan.slos.clone(),
+        machine: machine_before.machine(&machine_after, wall, &shard_facts, different_addresses),
         steal: machine_before.steal(&machine_after, wall, shard_cpus.len()),
         retransmits: machine_before.retransmits(&machine_after),
     };
@@ -358,30 +364,6 @@ impl Cpus {
     }
 }
 
-/// What the kernel counts for the whole machine.
-struct MachineCounters {
-    stolen_ns: Option<u64>,
-    retransmits: Option<u64>,
-}
-
-impl MachineCounters {
-    fn read(cpus: &[usize]) -> Self {
-        Self {
-            stolen_ns: cpus.iter().map(|&cpu| environment::stolen_ns(cpu)).sum(),
-            retransmits: environment::retransmits(),
-        }
-    }
-
-    fn steal(&self, after: &Self, wall: Nanos, cpus: usize) -> Option<f64> {
-        let stolen = after.stolen_ns?.saturating_sub(self.stolen_ns?);
-        (wall > Nanos::ZERO).then(|| stolen as f64 / (wall.0 as f64 * cpus as f64))
-    }
-
-    fn retransmits(&self, after: &Self) -> Option<u64> {
-        Some(after.retransmits?.saturating_sub(self.retransmits?))
-    }
-}
-
 fn addresses(settings: &Settings) -> Result<Vec<Vec<SocketAddr>>, RunError> {
     if settings.built_in_sink {
         return Ok(vec![vec![SocketAddr::from(([127, 0, 0, 1], 0))]]);
@@ -477,6 +459,7 @@ fn shard_plans(
                     reel,
                     addresses: all_addresses.clone(),
                     spin,
+                    congestion: settings.congestion.clone(),
                 },
                 worker: WorkerPlan {
                     streams,

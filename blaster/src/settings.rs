@@ -8,6 +8,7 @@ use blaster_core::plan::statuses::Statuses;
 use blaster_core::plan::target::Target;
 use blaster_core::plan::{Arrivals, LayoutWish, Load, Plan, layout};
 use blaster_core::time::Nanos;
+use blaster_ring::socket::Congestion;
 
 use crate::cli::{ArrivalsArg, Pipeline, RunArgs};
 use crate::payload::{Payload, TAPE_MEMORY_DEFAULT, TapeSize};
@@ -34,6 +35,8 @@ pub struct Settings {
     eps: Option<Rate>,
     /// CPUs asked for.
     pub cores: Option<Vec<usize>>,
+    /// `--congestion`.
+    pub congestion: Congestion,
     threads: Option<u32>,
     pipeline: Option<u32>,
     connections: Option<u32>,
@@ -116,6 +119,7 @@ impl Settings {
                 requests: args.tape.map(|requests| requests as usize),
                 bytes_max: args.tape_memory.unwrap_or(TAPE_MEMORY_DEFAULT),
             },
+            congestion: args.congestion.clone().unwrap_or(Congestion::Default),
             expect,
             built_in_sink,
             depth_is_auto: pipeline.is_none(),

@@ -11,8 +11,10 @@ use std::sync::mpsc::{Receiver, Sender, SyncSender, TryRecvError, channel, sync_
 use blaster_core::load::engine::{ConnectFailure, Engine};
 use blaster_core::load::recorder::Recorder;
 use blaster_core::load::worker::{Progress, Worker, WorkerPlan};
+use blaster_core::report::machine::Tcp;
 use blaster_core::time::Nanos;
-use blaster_ring::{EngineConfig, UringEngine, system};
+use blaster_ring::engine::Pressure;
+use blaster_ring::{EngineConfig, UringEngine, socket, system};
 use glommio::{ExecutorJoinHandle, LocalExecutorBuilder, Placement};
 
 /// One shard: its CPU, its engine, its work.
@@ -59,6 +61,14 @@ pub struct ShardFacts {
     pub cpu_time: Nanos,
     /// Of it, time spent polling for want of anything else to do.
     pub spun: Nanos,
+    /// Time that its thread was ready to run and waited for its CPU; none where the kernel does not say.
+    pub waited: Option<Nanos>,
+    /// Times that its thread was taken off its CPU while it wanted to go on.
+    pub involuntary_switches: u64,
+    /// How often its ring was short of room.
+    pub pressure: Pressure,
+    /// Of the connections open at the end.
+    pub tcp: Option<Tcp>,
 }
 
 /// All shards of a run, seen from the reporting thread.
@@ -76,6 +86,9 @@ const YIELD_EVERY: Nanos = Nanos(1_000_000);
 
 /// How often a shard that opens connections says how far it is.
 const TELL_EVERY: Nanos = Nanos(100_000_000);
+
+/// Connections of a shard whose `TCP_INFO` is read at the end: enough for a picture, few enough to be quick.
+const TCP_INFO_CONNECTIONS: usize = 64;
 
 /// The smallest I/O memory glommio takes; the hot loop does not use it.
 const GLOMMIO_IO_BYTES: usize = 65_536;
@@ -200,7 +213,7 @@ async fn hot_loop(
 ) {
     let mut yielded = Nanos::ZERO;
     let (mut ready, mut told) = (false, Nanos::ZERO);
-    let mut at_start = (Nanos::ZERO, Nanos::ZERO);
+    let mut at_start = Reading::default();
     loop {
         let progress = worker.turn();
         let now = worker.now();
@@ -225,7 +238,7 @@ async fn hot_loop(
         while let Some(command) = heard.borrow_mut().pop_front() {
             match command {
                 Command::Start(at) => {
-                    at_start = (system::thread_cpu_time(), worker.engine().spun());
+                    at_start = Reading::take(worker.engine());
                     worker.start(at);
                     ready = true;
                 }
@@ -235,6 +248,47 @@ async fn hot_loop(
             }
         }
     }
-    let spun = worker.engine().spun() - at_start.1;
-    outbox.send(Message::Done(ShardFacts { cpu, cpu_time: system::thread_cpu_time() - at_start.0, spun }));
+    let at_end = Reading::take(worker.engine());
+    outbox.send(Message::Done(ShardFacts {
+        cpu,
+        cpu_time: at_end.cpu_time - at_start.cpu_time,
+        spun: at_end.spun - at_start.spun,
+        waited: at_end.waited.zip(at_start.waited).map(|(end, start)| end.saturating_sub(start)),
+        involuntary_switches: at_end.involuntary_switches - at_start.involuntary_switches,
+        pressure: Pressure {
+            completion_overflows: at_end.pressure.completion_overflows
+                - at_start.pressure.completion_overflows,
+            buffers_starved: at_end.pressure.buffers_starved - at_start.pressure.buffers_starved,
+        },
+        tcp: socket::tcp_info(worker.engine().sockets().take(TCP_INFO_CONNECTIONS)),
+    }));
+}
+
+/// What a shard's thread has used and gone without so far.
+#[derive(Clone, Copy, Default)]
+struct Reading {
+    cpu_time: Nanos,
+    spun: Nanos,
+    waited: Option<Nanos>,
+    involuntary_switches: u64,
+    pressure: Pressure,
+}
+
+impl Reading {
+    /// To be taken on the shard's own thread.
+    fn take(engine: &UringEngine) -> Self {
+        Self {
+            cpu_time: system::thread_cpu_time(),
+            spun: engine.spun(),
+            waited: waited(),
+            involuntary_switches: system::thread_involuntary_switches(),
+            pressure: engine.pressure(),
+        }
+    }
+}
+
+/// Time that this thread was ready to run and waited for a CPU: the second number of its scheduler statistics.
+fn waited() -> Option<Nanos> {
+    let text = std::fs::read_to_string("/proc/thread-self/schedstat").ok()?;
+    text.split_whitespace().nth(1)?.parse().ok().map(Nanos)
 }

@@ -11,6 +11,7 @@ pub mod collector;
 pub mod encoding;
 pub mod facts;
 pub mod latency;
+pub mod machine;
 pub mod units;
 pub mod verdict;
 
@@ -25,6 +26,7 @@ use crate::time::Nanos;
 use collector::{Collector, IntervalRow};
 use facts::{AskedRate, Environment, PlanFacts, RunFacts};
 use latency::{Latency, longest, percentiles};
+use machine::Machine;
 use verdict::{Evidence, Status, Verdict};
 
 /// The number of the report's layout.
@@ -250,6 +252,9 @@ pub struct Generator {
     pub steal: Option<f64>,
     /// TCP segments this machine sent again during the run, if known.
     pub retransmits: Option<u64>,
+    /// What else the machine counted.
+    #[serde(default)]
+    pub machine: Machine,
 }
 
 /// One core of the generator.
@@ -265,6 +270,9 @@ pub struct Core {
     pub turns: u64,
     /// 99th percentile of the length of turns that did not wait.
     pub turn_ns_p99: Option<u64>,
+    /// The longest of them.
+    #[serde(default)]
+    pub turn_ns_max: Option<u64>,
 }
 
 /// A promise, and whether it was kept.
@@ -371,6 +379,16 @@ impl Report {
             busy_max: generator.cores.iter().map(|core| core.busy).reduce(f64::max),
             shared_core: facts.environment.shared_core,
             steal: facts.steal,
+            retransmits: facts.retransmits,
+            machine: facts.machine.clone(),
+            congestion_control: facts.environment.congestion_control.clone(),
+            queue_discipline: facts.environment.queue_discipline.clone(),
+            reopened: collector.reopened,
+            receives: requests.completed,
+            turn_ns_max: generator.cores.iter().filter_map(|core| core.turn_ns_max).max(),
+            intervals: collector.rows.len() as u64,
+            intervals_not_valid: not_valid(&collector.rows),
+            littles_law_excess: collector.littles_law_excess,
         };
         let report = Self {
             schema: SCHEMA,
@@ -659,6 +677,7 @@ impl Collector {
             cpu_ns: fact.cpu_ns,
             turns: shard.turns,
             turn_ns_p99: percentiles(shard.turn_time.histogram(), 0, [99.0])[0],
+            turn_ns_max: longest(shard.turn_time.histogram(), 0),
         };
         Generator {
             cores: facts.cores.iter().zip(&self.shards).map(core).collect(),
@@ -667,6 +686,7 @@ impl Collector {
             packed: facts.plan.depth > 1 && requests_per_send.is_some_and(|density| density > PACKED_MIN),
             steal: facts.steal,
             retransmits: facts.retransmits,
+            machine: facts.machine.clone(),
         }
     }
 
@@ -679,6 +699,10 @@ impl Collector {
             response_time_ns: Times::of(&self.warmup).response(),
         })
     }
+}
+
+fn not_valid(rows: &[IntervalRow]) -> u64 {
+    rows.iter().filter(|row| row.status != Status::Valid).count() as u64
 }
 
 /// Judges a promise. An endless wait makes maximum and mean endless too.

@@ -31,7 +31,7 @@ use crate::buffers::{self, BufferRing};
 use crate::clock::Clock;
 use crate::ring::Ring;
 use crate::slots::{Pending, Slot};
-use crate::socket;
+use crate::socket::{self, Congestion};
 use crate::staging::Staging;
 
 /// What an engine is made for.
@@ -50,6 +50,8 @@ pub struct EngineConfig {
     pub staging_bytes: usize,
     /// Poll instead of sleeping for waits up to [`SPIN`]: only for a thread that owns its CPU.
     pub spin: bool,
+    /// Of the connections it opens and accepts.
+    pub congestion: Congestion,
 }
 
 /// The longest wait that is spun through, where a sleeping thread wakes up on time.
@@ -69,6 +71,7 @@ pub struct UringEngine {
     slots: Vec<Slot>,
     clock: Clock,
     spin: bool,
+    congestion: Congestion,
     listener: Option<Socket>,
     /// Slots without a connection, for accepted ones.
     vacant: Vec<ConnectionId>,
@@ -84,6 +87,16 @@ pub struct UringEngine {
     oversleep: Nanos,
     /// Time spent polling for want of anything else to do.
     spun: Nanos,
+    pressure: Pressure,
+}
+
+/// How often the ring was short of room, since the engine was made.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Pressure {
+    /// Turns in which the completion queue had overflowed; the kernel kept the rest for the next.
+    pub completion_overflows: u64,
+    /// Receives that found no free buffer, and were armed again.
+    pub buffers_starved: u64,
 }
 
 /// What the kernel reads and writes between calls.
@@ -140,6 +153,7 @@ impl UringEngine {
             slots: (0..connections).map(|_| Slot::default()).collect(),
             clock: config.clock,
             spin: config.spin,
+            congestion: config.congestion,
             listener: None,
             vacant: Vec::new(),
             refused: Vec::with_capacity(connections as usize),
@@ -148,6 +162,7 @@ impl UringEngine {
             active_at: Nanos::ZERO,
             oversleep: Nanos::ZERO,
             spun: Nanos::ZERO,
+            pressure: Pressure::default(),
         })
     }
 
@@ -162,6 +177,16 @@ impl UringEngine {
     /// CPU time spent polling for want of anything else to do, since the engine was made.
     pub fn spun(&self) -> Nanos {
         self.spun
+    }
+
+    /// How often the ring was short of room, since the engine was made.
+    pub fn pressure(&self) -> Pressure {
+        self.pressure
+    }
+
+    /// The open sockets, in the order of their slots.
+    pub fn sockets(&self) -> impl Iterator<Item = &Socket> {
+        self.slots.iter().filter_map(|slot| slot.socket.as_ref())
     }
 
     /// The socket of an open slot.
@@ -313,7 +338,10 @@ impl UringEngine {
             _ if result > 0 => self.rearm.push(id),
             _ => match -result {
                 // No buffer was free; those of this turn are given back before the receive is armed again.
-                libc::ENOBUFS | libc::EINTR | libc::EAGAIN => self.rearm.push(id),
+                error @ (libc::ENOBUFS | libc::EINTR | libc::EAGAIN) => {
+                    self.pressure.buffers_starved += u64::from(error == libc::ENOBUFS);
+                    self.rearm.push(id);
+                }
                 _ => on.event(id, Event::Ended(EndCause::Reset)),
             },
         }
@@ -345,7 +373,7 @@ impl UringEngine {
             // SAFETY: INV-E4.
             let socket = unsafe { Socket::from_raw_fd(entry.result()) };
             if let Some(id) = self.vacant.pop() {
-                if socket::tune(&socket).is_ok() && self.adopt(id, socket).is_ok() {
+                if socket::tune(&socket, &self.congestion).is_ok() && self.adopt(id, socket).is_ok() {
                     self.arm_receive(id);
                     on.event(id, Event::Connected);
                 } else {
@@ -370,6 +398,7 @@ impl UringEngine {
     }
 
     fn reap(&mut self, on: &mut impl OnEvent) {
+        self.pressure.completion_overflows += u64::from(self.ring.has_overflowed());
         self.ring.sync_completions();
         while let Some(entry) = self.ring.next_completion() {
             self.complete(&entry, on);
@@ -392,7 +421,7 @@ impl Engine for UringEngine {
     fn connect(&mut self, id: ConnectionId, address: usize) {
         let (address, raw) = &self.memory.addresses[address];
         let (raw, len) = (raw.as_ptr(), raw.len());
-        match socket::outgoing(address).and_then(|socket| self.adopt(id, socket)) {
+        match socket::outgoing(address, &self.congestion).and_then(|socket| self.adopt(id, socket)) {
             Ok(()) => {
                 let entry = opcode::Connect::new(Fixed(id), raw.cast(), len).build();
                 self.slots[id as usize].connecting = true;

@@ -63,6 +63,12 @@ impl Ring {
         !self.cq.is_empty()
     }
 
+    /// Whether the kernel keeps completions that the queue had no room for.
+    #[inline]
+    pub(crate) fn has_overflowed(&self) -> bool {
+        self.sq.cq_overflow()
+    }
+
     /// Whether the kernel has completions to post once it is entered.
     #[inline]
     pub(crate) fn has_deferred_work(&self) -> bool {

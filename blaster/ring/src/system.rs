@@ -44,6 +44,22 @@ pub fn thread_cpu_time() -> Nanos {
     clock(libc::CLOCK_THREAD_CPUTIME_ID)
 }
 
+/// Times that this thread was taken off its CPU while it wanted to go on.
+pub fn thread_involuntary_switches() -> u64 {
+    let mut usage = MaybeUninit::<libc::rusage>::zeroed();
+    // SAFETY: INV-S1; zeroed, it is valid whatever the call does.
+    let usage = unsafe {
+        libc::getrusage(libc::RUSAGE_THREAD, usage.as_mut_ptr());
+        usage.assume_init()
+    };
+    usage.ru_nivcsw as u64
+}
+
+/// The monotonic clock, and the same without the corrections of a time service: they drift apart as far as it corrects.
+pub fn monotonic_and_raw() -> (Nanos, Nanos) {
+    (clock(libc::CLOCK_MONOTONIC), clock(libc::CLOCK_MONOTONIC_RAW))
+}
+
 /// The wall clock: nanoseconds since 1970-01-01T00:00:00Z.
 pub fn unix_time_ns() -> u64 {
     clock(libc::CLOCK_REALTIME).0
@@ -107,6 +123,13 @@ mod tests {
     #[test]
     fn this_thread_may_run_somewhere() {
         assert!(!allowed_cpus().is_empty());
+    }
+
+    #[test]
+    fn the_raw_clock_keeps_up_with_the_corrected_one() {
+        let (before, raw_before) = monotonic_and_raw();
+        while monotonic_and_raw().1 < raw_before + Nanos(1_000_000) {}
+        assert!(monotonic_and_raw().0 - before >= Nanos(900_000));
     }
 
     #[test]

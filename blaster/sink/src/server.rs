@@ -12,6 +12,7 @@ use blaster_core::load::engine::{ConnectionId, EndCause, Engine, Event, OnEvent,
 use blaster_core::load::http1::{OnRequest, Request, RequestReader, RequestTemplate};
 use blaster_core::load::tape::{Cut, Mark, Recording};
 use blaster_core::time::Nanos;
+use blaster_ring::socket::Congestion;
 use blaster_ring::{Clock, EngineConfig, UringEngine};
 use socket2::Socket;
 
@@ -106,6 +107,7 @@ impl Server {
             addresses: Vec::new(),
             staging_bytes: STAGING_BYTES,
             spin: false,
+            congestion: Congestion::Default,
         })?;
         engine.listen(listener);
         let keep = behaviour.echo || behaviour.validate;

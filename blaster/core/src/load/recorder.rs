@@ -32,6 +32,9 @@ pub struct Recorder {
     pub backlog_end: u64,
     /// Requests (not of the warm-up) in flight when the interval ended.
     pub in_flight_end: u64,
+    /// Requests (not of the warm-up) in flight, summed over the nanoseconds of the interval: by Little's law the sum of their
+    /// service times.
+    pub in_flight_ns: u64,
     /// Answers after which the server closes a connection, if it has that habit.
     pub answers_before_close: Option<u64>,
     /// Bytes handed to connections.
@@ -155,6 +158,7 @@ impl Recorder {
             connections_open: 0,
             backlog_end: 0,
             in_flight_end: 0,
+            in_flight_ns: 0,
             answers_before_close: None,
             bytes_sent: 0,
             bytes_received: 0,
@@ -190,6 +194,7 @@ impl Recorder {
             &mut self.reopened,
             &mut self.backlog_end,
             &mut self.in_flight_end,
+            &mut self.in_flight_ns,
             &mut self.bytes_sent,
             &mut self.bytes_received,
             &mut self.sends,

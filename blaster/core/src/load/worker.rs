@@ -238,7 +238,8 @@ impl<E: Engine> Worker<E> {
             self.flow.streams.iter_mut().for_each(|stream| stream.schedule = None);
             self.flow.phase = Phase::Draining;
         } else if self.flow.phase == Phase::Running {
-            self.flow.now = self.engine.now();
+            let now = self.engine.now();
+            self.flow.pass_time(now);
             self.flow.cut_interval(&self.tape);
             self.flow.count_due(self.flow.now, &self.tape);
             self.flow.stop_sending(&self.tape, true);

@@ -9,6 +9,7 @@ use hdrhistogram::Histogram;
 use serde::{Deserialize, Serialize};
 
 use super::latency::{longest, percentiles};
+use super::verdict::{Status, interval_status};
 use crate::load::engine::ConnectFailure;
 use crate::load::http1::Malformed;
 use crate::load::recorder::{ClassRecord, Failure, LatenessRecord, Recorder, Series, histogram};
@@ -36,6 +37,11 @@ pub struct Collector {
     start_interval: u32,
     pub(super) shards: Vec<Shard>,
     pub(super) rows: Vec<IntervalRow>,
+    /// Time in flight, and service times, of all finished rows.
+    in_flight_ns: u64,
+    service_sum_ns: u64,
+    /// The most that service times were ahead of the time in flight, as a share of it.
+    pub(super) littles_law_excess: f64,
     interval: Nanos,
     /// Intervals that not every shard has delivered; the first is number `rows.len()`.
     pending: VecDeque<Pending>,
@@ -89,6 +95,19 @@ pub struct IntervalRow {
     pub in_flight_end: u64,
     /// Connections open when it ended.
     pub connections: u64,
+    /// Requests in flight, summed over the nanoseconds of the interval.
+    #[serde(default)]
+    pub in_flight_ns: u64,
+    /// Service times of what ended in it, timeouts left out. Little's law: over any time, what was in flight is the sum of service
+    /// times, but for what is in flight at its ends.
+    #[serde(default)]
+    pub service_sum_ns: u64,
+    /// 99th percentile of the generator's own lateness; none if nothing was sent, and in closed loop.
+    #[serde(default)]
+    pub own_p99_ns: Option<u64>,
+    /// What the interval's numbers are worth, judged by the generator alone.
+    #[serde(default)]
+    pub status: Status,
 }
 
 impl IntervalRow {
@@ -119,6 +138,8 @@ struct Pending {
     response_time: Histogram<u64>,
     /// Timeouts and unsent backlog: endless response times.
     unanswered: u64,
+    /// The generator's own lateness.
+    own: Histogram<u64>,
     /// By shard; none until it has delivered.
     gauges: Vec<Option<Gauges>>,
 }
@@ -149,6 +170,9 @@ impl Collector {
             start_interval: u32::MAX,
             shards: (0..shards).map(|_| Shard::new()).collect(),
             rows: Vec::new(),
+            in_flight_ns: 0,
+            service_sum_ns: 0,
+            littles_law_excess: 0.0,
             interval,
             pending: VecDeque::new(),
             finished: Vec::new(),
@@ -269,6 +293,10 @@ impl Collector {
         }
         let pending = &mut self.pending[(number - done) as usize];
         pending.gauges[shard] = Some(gauges);
+        pending.row.in_flight_ns += recorder.in_flight_ns;
+        for series in [&recorder.lateness.on_time, &recorder.lateness.blocked_own] {
+            add(&mut pending.own, series);
+        }
         for class in recorder.main_classes() {
             pending.add(class);
         }
@@ -308,7 +336,21 @@ impl Collector {
         row.connections = after.connections;
         [row.p50_ns, row.p99_ns] = percentiles(&pending.response_time, pending.unanswered, [50.0, 99.0]);
         row.max_ns = longest(&pending.response_time, pending.unanswered);
+        let [own_p50, own_p99] = percentiles(&pending.own, 0, [50.0, 99.0]);
+        row.own_p99_ns = own_p99;
+        row.status = interval_status(own_p50, own_p99, pending.own.len());
+        self.check_littles_law(&row);
         FinishedInterval { row, response_time: pending.response_time }
+    }
+
+    /// However requests overlap the ends of intervals: what has ended was in flight for its service time before.
+    fn check_littles_law(&mut self, row: &IntervalRow) {
+        self.in_flight_ns += row.in_flight_ns;
+        self.service_sum_ns += row.service_sum_ns;
+        if self.in_flight_ns > 0 {
+            let excess = self.service_sum_ns as f64 / self.in_flight_ns as f64 - 1.0;
+            self.littles_law_excess = self.littles_law_excess.max(excess);
+        }
     }
 
     /// The sum over all shards.
@@ -333,6 +375,7 @@ impl Pending {
             row: IntervalRow::default(),
             response_time: histogram(),
             unanswered: 0,
+            own: histogram(),
             gauges: vec![None; shards],
         }
     }
@@ -345,12 +388,22 @@ impl Pending {
         self.row.unexpected_status += class.unexpected_status;
         self.row.errors += class.errors.iter().sum::<u64>();
         self.unanswered += class.errors[Failure::Timeout as usize] + class.unsent_backlog;
+        self.row.service_sum_ns += sum_ns(class.service.histogram());
         for series in [&class.response_ok, &class.response_rest] {
-            if !series.histogram().is_empty() {
-                self.response_time.add(series.histogram()).expect("all histograms have the same bounds");
-            }
+            add(&mut self.response_time, series);
         }
     }
+}
+
+fn add(sum: &mut Histogram<u64>, series: &Series) {
+    if !series.histogram().is_empty() {
+        sum.add(series.histogram()).expect("all histograms have the same bounds");
+    }
+}
+
+/// The sum of all times, to the histogram's three digits.
+fn sum_ns(histogram: &Histogram<u64>) -> u64 {
+    (histogram.mean() * histogram.len() as f64) as u64
 }
 
 #[cfg(test)]

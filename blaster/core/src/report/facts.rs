@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use super::machine::Machine;
 use crate::plan::slo::Slo;
 use crate::time::Nanos;
 
@@ -34,6 +35,8 @@ pub struct RunFacts {
     pub steal: Option<f64>,
     /// TCP segments this machine sent again during the run, if known.
     pub retransmits: Option<u64>,
+    /// What else the machine counted.
+    pub machine: Machine,
 }
 
 /// What was asked, in words and numbers.
@@ -117,6 +120,9 @@ pub struct Environment {
     pub cores_allowed: u32,
     /// TCP congestion control.
     pub congestion_control: String,
+    /// Queue discipline that new interfaces get; none where the kernel does not say.
+    #[serde(default)]
+    pub queue_discipline: Option<String>,
     /// Whether a target is on this machine.
     pub target_is_local: bool,
     /// Whether generator and target have only one CPU between them.

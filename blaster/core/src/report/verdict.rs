@@ -3,8 +3,11 @@
 //! Only the generator's own lateness and evidence from its machine can make a run client-limited. A target that
 //! is slow, full or failing is what a load test is there to find: such a run is valid.
 
+mod machine;
+
 use serde::{Deserialize, Serialize};
 
+use super::machine::Machine;
 use super::units::{grouped, percent, rate};
 use crate::load::engine::ConnectFailure;
 use crate::time::Nanos;
@@ -33,9 +36,6 @@ pub const BUSY_MAX: f64 = 0.95;
 /// Fewer requests than this cannot condemn a run by their lateness.
 const SAMPLES_MIN: u64 = 100;
 
-/// More CPU time stolen than this is named beside a lateness that it may explain.
-const STEAL_MENTIONED: f64 = 0.001;
-
 /// Connections proposed beyond the bare need: load is never even.
 const HEADROOM: f64 = 1.2;
 
@@ -54,10 +54,11 @@ pub struct Verdict {
 }
 
 /// Whether a run's numbers can be trusted; later ones are worse.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Status {
     /// They are the target's.
+    #[default]
     Valid,
     /// Read the reasons before using them.
     Suspect,
@@ -133,6 +134,26 @@ pub struct Evidence {
     pub shared_core: bool,
     /// Share of the generator's CPU time that the hypervisor gave to others, if known.
     pub steal: Option<f64>,
+    /// TCP segments sent again, if known.
+    pub retransmits: Option<u64>,
+    /// What else the machine counted.
+    pub machine: Machine,
+    /// TCP congestion control of the connections.
+    pub congestion_control: String,
+    /// Queue discipline that new interfaces get, if known.
+    pub queue_discipline: Option<String>,
+    /// Connections opened again.
+    pub reopened: u64,
+    /// Answers, of which each took a receive at most.
+    pub receives: u64,
+    /// The longest turn that did not wait.
+    pub turn_ns_max: Option<u64>,
+    /// Intervals of the run.
+    pub intervals: u64,
+    /// Those of them in which the generator was late by itself.
+    pub intervals_not_valid: u64,
+    /// The most that service times were ahead of the time in flight, as a share of it.
+    pub littles_law_excess: f64,
 }
 
 /// Judges a run.
@@ -143,24 +164,37 @@ pub fn judge(evidence: &Evidence) -> Verdict {
         findings.push(no_answers(evidence));
     } else {
         // A generator that was late itself has nothing to say about others' throughput.
+        findings.extend(connection_limits(evidence));
         if !findings.iter().any(|finding| finding.status == Status::ClientLimited) {
             findings.extend(throughput(evidence));
         }
         findings.extend(target_errors(evidence));
         findings.extend(generator_busy(evidence));
     }
+    findings.extend(machine::findings(evidence));
     if evidence.shared_core {
         findings.push(shared_core());
     }
     findings.sort_by_key(|finding| std::cmp::Reverse(finding.status));
     let status = findings.first().map_or(Status::Valid, |worst| worst.status);
-    let limiter = findings.iter().map(|finding| finding.limiter).find(|limiter| *limiter != Limiter::None);
-    Verdict {
-        status,
-        limiter: limiter.unwrap_or(Limiter::None),
-        reasons: findings.into_iter().map(|finding| finding.reason).collect(),
-    }
+    let limiter = limiter(&findings);
+    Verdict { status, limiter, reasons: findings.into_iter().map(|finding| finding.reason).collect() }
 }
+
+/// The limiter of the most serious finding that has one. A lateness that is only doubtful limits nothing itself: it gives way to
+/// whatever did.
+fn limiter(findings: &[Finding]) -> Limiter {
+    let named = || findings.iter().filter(|finding| finding.limiter != Limiter::None);
+    let is_minor =
+        |finding: &&Finding| finding.status == Status::Suspect && finding.reason.code == OWN_LATENESS;
+    named()
+        .find(|finding| !is_minor(finding))
+        .or(named().next())
+        .map_or(Limiter::None, |finding| finding.limiter)
+}
+
+/// The code of [`own_lateness`].
+const OWN_LATENESS: &str = "own_lateness";
 
 /// What one rule found.
 struct Finding {
@@ -175,57 +209,73 @@ impl Finding {
     }
 }
 
+/// What an interval's numbers are worth, by the generator's own lateness in it and the requests it is known of.
+pub fn interval_status(own_p50_ns: Option<u64>, own_p99_ns: Option<u64>, requests: u64) -> Status {
+    let (Some(p50), Some(p99)) = (own_p50_ns, own_p99_ns) else { return Status::Valid };
+    let status = match lateness_status(p50, p99) {
+        Some((status, ..)) => status,
+        None => return Status::Valid,
+    };
+    if requests < SAMPLES_MIN { status.min(Status::Suspect) } else { status }
+}
+
+/// The limit that was passed, if one was: status, name of the percentile, value, limit.
+fn lateness_status(p50: u64, p99: u64) -> Option<(Status, &'static str, u64, u64)> {
+    if p50 > OWN_P50_NS_MAX {
+        Some((Status::ClientLimited, "p50", p50, OWN_P50_NS_MAX))
+    } else if p99 > OWN_P99_NS_MAX {
+        Some((Status::ClientLimited, "p99", p99, OWN_P99_NS_MAX))
+    } else if p99 > OWN_P99_NS_SUSPECT {
+        Some((Status::Suspect, "p99", p99, OWN_P99_NS_SUSPECT))
+    } else {
+        None
+    }
+}
+
 fn own_lateness(evidence: &Evidence) -> Option<Finding> {
     let (p50, p99) = (evidence.own_lateness_p50_ns?, evidence.own_lateness_p99_ns?);
-    let (status, limiter, name, value, limit) = if p50 > OWN_P50_NS_MAX {
-        (Status::ClientLimited, Limiter::Client, "p50", p50, OWN_P50_NS_MAX)
-    } else if p99 > OWN_P99_NS_MAX {
-        (Status::ClientLimited, Limiter::Client, "p99", p99, OWN_P99_NS_MAX)
-    } else if p99 > OWN_P99_NS_SUSPECT {
-        (Status::Suspect, Limiter::None, "p99", p99, OWN_P99_NS_SUSPECT)
-    } else {
-        return None;
-    };
+    let (status, name, value, limit) = lateness_status(p50, p99)?;
     // A handful of requests says little about a percentile; it must not fail a CI job.
     let few = evidence.sent < SAMPLES_MIN;
-    let (status, limiter) = if few { (Status::Suspect, Limiter::None) } else { (status, limiter) };
-    let stolen = match evidence.steal {
-        Some(steal) if steal >= STEAL_MENTIONED => {
-            format!(" (the hypervisor took {} of its CPU time meanwhile)", percent(steal))
-        }
-        _ => String::new(),
-    };
+    let (status, limiter) = if few { (Status::Suspect, Limiter::None) } else { (status, Limiter::Client) };
     let text = format!(
-        "the generator sent late by itself: own lateness {name} {}, the limit is {}{stolen}: \
+        "the generator sent late by itself: own lateness {name} {}, the limit is {}{}: \
          lower --rps, give it more threads (-t) or CPUs of its own",
         Nanos(value),
         Nanos(limit),
+        machine::why_late(evidence),
     );
-    Some(Finding::new(status, limiter, "own_lateness", value as f64, limit as f64, text))
+    Some(Finding::new(status, limiter, OWN_LATENESS, value as f64, limit as f64, text))
+}
+
+/// Out of descriptors, ports or memory: the limit of a schedule that was not kept for want of connections, else a doubt.
+fn connection_limits(evidence: &Evidence) -> Option<Finding> {
+    let limits = evidence.connect_failures[ConnectFailure::Limits as usize];
+    if limits == 0 {
+        return None;
+    }
+    let status = if is_behind(evidence) { Status::ClientLimited } else { Status::Suspect };
+    let text = format!(
+        "{} connections could not be opened because this machine ran out of descriptors, ports or memory: \
+         raise `ulimit -n`, widen net.ipv4.ip_local_port_range, or lower -c",
+        grouped(limits),
+    );
+    Some(Finding::new(status, Limiter::Client, "connection_limits", limits as f64, 0.0, text))
+}
+
+/// Whether the schedule could not be kept for want of connections with room.
+fn is_behind(evidence: &Evidence) -> bool {
+    evidence.offered.is_some()
+        && (evidence.achieved.unwrap_or(1.0) < ACHIEVED_MIN
+            || fraction(evidence.blocked, evidence.sent) > BLOCKED_MAX)
 }
 
 /// Who is to blame when the schedule could not be kept although the generator was ready to send.
 fn throughput(evidence: &Evidence) -> Option<Finding> {
     let (offered, achieved) = (evidence.offered?, evidence.achieved.unwrap_or(1.0));
     let blocked = fraction(evidence.blocked, evidence.sent);
-    if achieved >= ACHIEVED_MIN && blocked <= BLOCKED_MAX {
+    if !is_behind(evidence) {
         return None;
-    }
-    let limits = evidence.connect_failures[ConnectFailure::Limits as usize];
-    if limits > 0 {
-        let text = format!(
-            "{} connections could not be opened because this machine ran out of descriptors, ports or memory: \
-             raise `ulimit -n`, widen net.ipv4.ip_local_port_range, or lower -c",
-            grouped(limits),
-        );
-        return Some(Finding::new(
-            Status::ClientLimited,
-            Limiter::Client,
-            "connection_limits",
-            limits as f64,
-            0.0,
-            text,
-        ));
     }
     if let Some(busy) = evidence.busy_max.filter(|busy| *busy > BUSY_MAX) {
         let text = format!(
@@ -365,216 +415,4 @@ fn fraction(part: u64, whole: u64) -> f64 {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// A run at which there is nothing to find fault with.
-    fn good() -> Evidence {
-        Evidence {
-            own_lateness_p50_ns: Some(4_000),
-            own_lateness_p99_ns: Some(41_000),
-            offered: Some(10_000.0),
-            achieved: Some(1.0),
-            scheduled: 100_000,
-            sent: 100_000,
-            completed: 100_000,
-            connections: 64,
-            depth: 1,
-            service_at_start_p50_ns: Some(400_000),
-            busy_max: Some(0.6),
-            ..Evidence::default()
-        }
-    }
-
-    #[track_caller]
-    fn assert_verdict(evidence: &Evidence, status: Status, limiter: Limiter, codes: &[&str]) -> Verdict {
-        let verdict = judge(evidence);
-        let found: Vec<_> = verdict.reasons.iter().map(|reason| reason.code.as_str()).collect();
-        assert_eq!((verdict.status, verdict.limiter, found.as_slice()), (status, limiter, codes));
-        verdict
-    }
-
-    #[test]
-    fn a_run_on_schedule_is_valid_and_unlimited() {
-        assert_verdict(&good(), Status::Valid, Limiter::None, &[]);
-    }
-
-    #[test]
-    fn own_lateness_of_the_median_makes_a_run_client_limited() {
-        let late =
-            Evidence { own_lateness_p50_ns: Some(1_000_001), own_lateness_p99_ns: Some(1_500_000), ..good() };
-        let verdict = assert_verdict(&late, Status::ClientLimited, Limiter::Client, &["own_lateness"]);
-        assert_eq!((verdict.reasons[0].value, verdict.reasons[0].limit), (1_000_001.0, 1e6));
-    }
-
-    #[test]
-    fn own_lateness_of_the_tail_makes_a_run_client_limited() {
-        let late = Evidence { own_lateness_p99_ns: Some(10_000_001), ..good() };
-        let verdict = assert_verdict(&late, Status::ClientLimited, Limiter::Client, &["own_lateness"]);
-        assert!(
-            verdict.reasons[0].text.contains("p99 10 ms, the limit is 10 ms"),
-            "{}",
-            verdict.reasons[0].text
-        );
-    }
-
-    #[test]
-    fn some_own_lateness_of_the_tail_is_suspect() {
-        let late = Evidence { own_lateness_p99_ns: Some(1_000_001), ..good() };
-        assert_verdict(&late, Status::Suspect, Limiter::None, &["own_lateness"]);
-        let at_the_limit = Evidence { own_lateness_p99_ns: Some(1_000_000), ..good() };
-        assert_verdict(&at_the_limit, Status::Valid, Limiter::None, &[]);
-    }
-
-    #[test]
-    fn too_few_connections_for_the_rate_are_the_plans_fault() {
-        // 64 connections at 20 ms carry 3200 of 10,000 requests a second.
-        let small = Evidence {
-            service_at_start_p50_ns: Some(20_000_000),
-            achieved: Some(0.32),
-            blocked: 99_000,
-            ..good()
-        };
-        let verdict = assert_verdict(&small, Status::Suspect, Limiter::Plan, &["plan_limited"]);
-        let reason = &verdict.reasons[0];
-        assert_eq!((reason.value.round(), reason.limit), (3200.0, 10_000.0));
-        assert!(
-            reason.text.ends_with("give at least 240 connections (-c 240) or pipeline (-p 4)"),
-            "{}",
-            reason.text
-        );
-    }
-
-    #[test]
-    fn a_pipeline_too_deep_to_help_is_not_proposed() {
-        let small = Evidence {
-            connections: 1,
-            service_at_start_p50_ns: Some(20_000_000),
-            achieved: Some(0.01),
-            ..good()
-        };
-        let verdict = assert_verdict(&small, Status::Suspect, Limiter::Plan, &["plan_limited"]);
-        assert!(verdict.reasons[0].text.ends_with("give at least 240 connections (-c 240)"));
-    }
-
-    #[test]
-    fn a_big_enough_plan_that_fell_behind_is_the_targets_doing_and_valid() {
-        let slow = Evidence { achieved: Some(0.8), blocked: 60_000, ..good() };
-        let verdict = assert_verdict(&slow, Status::Valid, Limiter::Target, &["target_limited"]);
-        assert_eq!(verdict.reasons[0].value, 0.8);
-    }
-
-    #[test]
-    fn waiting_for_connections_is_noticed_even_if_all_was_sent_in_the_end() {
-        let stalled = Evidence { blocked: 1_001, ..good() };
-        assert_verdict(&stalled, Status::Valid, Limiter::Target, &["target_limited"]);
-        let few = Evidence { blocked: 1_000, ..good() };
-        assert_verdict(&few, Status::Valid, Limiter::None, &[]);
-    }
-
-    #[test]
-    fn without_a_service_time_the_plan_is_not_accused() {
-        let unknown = Evidence { service_at_start_p50_ns: None, achieved: Some(0.5), ..good() };
-        assert_verdict(&unknown, Status::Valid, Limiter::Target, &["target_limited"]);
-    }
-
-    #[test]
-    fn a_late_generator_does_not_accuse_the_plan_or_the_target() {
-        let late =
-            Evidence { own_lateness_p50_ns: Some(5_000_000), achieved: Some(0.5), blocked: 50_000, ..good() };
-        assert_verdict(&late, Status::ClientLimited, Limiter::Client, &["own_lateness"]);
-    }
-
-    #[test]
-    fn a_suspect_generator_and_a_slow_target_are_both_named() {
-        let both = Evidence { own_lateness_p99_ns: Some(2_000_000), achieved: Some(0.5), ..good() };
-        assert_verdict(&both, Status::Suspect, Limiter::Target, &["own_lateness", "target_limited"]);
-    }
-
-    #[test]
-    fn running_out_of_descriptors_is_this_machines_fault() {
-        let mut starved = Evidence { achieved: Some(0.5), ..good() };
-        starved.connect_failures[ConnectFailure::Limits as usize] = 7;
-        let verdict =
-            assert_verdict(&starved, Status::ClientLimited, Limiter::Client, &["connection_limits"]);
-        assert!(verdict.reasons[0].text.contains("ip_local_port_range"));
-    }
-
-    #[test]
-    fn a_schedule_not_kept_by_a_full_core_is_the_generators_limit() {
-        let full = Evidence { blocked: 300_000, busy_max: Some(0.99), ..good() };
-        assert_verdict(&full, Status::ClientLimited, Limiter::Client, &["generator_busy"]);
-        assert_verdict(&Evidence { busy_max: Some(0.99), ..good() }, Status::Valid, Limiter::None, &[]);
-    }
-
-    #[test]
-    fn a_handful_of_late_requests_is_doubtful_and_stolen_time_is_named() {
-        let late = Evidence { own_lateness_p50_ns: Some(2_000_000), steal: Some(0.02), ..good() };
-        let verdict = assert_verdict(&late, Status::ClientLimited, Limiter::Client, &["own_lateness"]);
-        assert!(verdict.reasons[0].text.contains("the hypervisor took 2.00 % of its CPU time"));
-        assert_verdict(&Evidence { sent: 16, ..late }, Status::Suspect, Limiter::None, &["own_lateness"]);
-    }
-
-    #[test]
-    fn errors_of_the_target_leave_a_run_valid() {
-        let failing = Evidence { unexpected_status: 900, errors: 200, ..good() };
-        assert_verdict(&failing, Status::Valid, Limiter::Target, &["target_errors"]);
-        let few = Evidence { unexpected_status: 900, errors: 100, ..good() };
-        assert_verdict(&few, Status::Valid, Limiter::None, &[]);
-    }
-
-    #[test]
-    fn sharing_the_only_core_is_suspect() {
-        let shared = Evidence { shared_core: true, ..good() };
-        assert_verdict(&shared, Status::Suspect, Limiter::None, &["shared_core"]);
-    }
-
-    #[test]
-    fn a_run_without_answers_says_why() {
-        let silent = Evidence { completed: 0, achieved: Some(0.01), errors: 100, ..good() };
-        assert_verdict(&silent, Status::Suspect, Limiter::Target, &["no_answers"]);
-        let mut refused = Evidence { completed: 0, sent: 0, own_lateness_p50_ns: None, ..good() };
-        refused.connect_failures[ConnectFailure::Refused as usize] = 3;
-        refused.connect_failures[ConnectFailure::Timeout as usize] = 1;
-        let verdict = assert_verdict(&refused, Status::Suspect, Limiter::Target, &["no_answers"]);
-        assert!(verdict.reasons[0].text.contains("refused: start the target"), "{}", verdict.reasons[0].text);
-        refused.connect_failures[ConnectFailure::Limits as usize] = 9;
-        assert_verdict(&refused, Status::Suspect, Limiter::Client, &["no_answers"]);
-        let cut = Evidence { completed: 0, sent: 0, scheduled: 0, ..Evidence::default() };
-        assert_verdict(&cut, Status::Suspect, Limiter::None, &["no_answers"]);
-    }
-
-    #[test]
-    fn closed_loop_is_judged_by_its_cores_alone() {
-        let closed = Evidence {
-            closed_loop: true,
-            own_lateness_p50_ns: None,
-            own_lateness_p99_ns: None,
-            offered: None,
-            busy_max: Some(0.95),
-            ..good()
-        };
-        assert_verdict(&closed, Status::Valid, Limiter::None, &[]);
-        let full = Evidence { busy_max: Some(0.99), ..closed };
-        assert_verdict(&full, Status::Suspect, Limiter::Client, &["generator_busy"]);
-    }
-
-    #[test]
-    fn a_full_core_that_keeps_its_schedule_is_no_reason() {
-        assert_verdict(&Evidence { busy_max: Some(1.0), ..good() }, Status::Valid, Limiter::None, &[]);
-    }
-
-    #[test]
-    fn every_reason_names_its_limit_and_a_next_step() {
-        let all = Evidence {
-            own_lateness_p99_ns: Some(2_000_000),
-            achieved: Some(0.5),
-            unexpected_status: 50_000,
-            shared_core: true,
-            ..good()
-        };
-        for reason in judge(&all).reasons {
-            assert!(reason.text.matches(": ").count() >= 1 && reason.value != reason.limit, "{reason:?}");
-        }
-    }
-}
+mod tests;

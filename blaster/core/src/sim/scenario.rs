@@ -6,7 +6,7 @@ use super::random::{Random, Span};
 use super::server::{Answer, Behaviour, CloseAfter, Whim};
 use super::{Costs, Counts, SimEngine, UNIX_NS_AT_ZERO};
 use crate::load::engine::{EndCause, Engine};
-use crate::load::recorder::{ClassRecord, Recorder};
+use crate::load::recorder::{ClassRecord, Failure, Recorder};
 use crate::load::schedule::Schedule;
 use crate::load::tape::{Cut, Mark, Recording};
 use crate::load::worker::{END_GRACE, Progress, StreamPlan, Worker, WorkerPlan};
@@ -337,6 +337,7 @@ impl Scenario {
             outcome.end - outcome.start
         );
         self.assert_intervals(outcome);
+        self.assert_littles_law(outcome);
 
         let sum = |of: &dyn Fn(&Recorder) -> u64| outcome.recorders.iter().map(of).sum::<u64>();
         let mut in_flight_at_end = 0;
@@ -376,6 +377,26 @@ impl Scenario {
         assert!(counts.received <= counts.requests_sent);
         assert_eq!(sum(&|recorder| recorder.opened + recorder.reopened), counts.connected);
         assert!(sum(&|recorder| recorder.connect_failures.iter().sum()) >= counts.failed);
+    }
+
+    /// Little's law: up to any moment, requests were in flight for at least the service times of those that ended, and for no more
+    /// if none timed out and none is left.
+    fn assert_littles_law(&self, outcome: &Outcome) {
+        let (mut in_flight, mut service, mut timeouts) = (0.0, 0.0, 0);
+        for recorder in &outcome.recorders {
+            in_flight += recorder.in_flight_ns as f64;
+            for class in recorder.main_classes() {
+                let times = class.service.histogram();
+                service += times.mean() * times.len() as f64;
+                timeouts += class.errors[Failure::Timeout as usize];
+            }
+            // Histograms keep three digits.
+            assert!(service <= in_flight * 1.001 + 1.0, "{service} ns of service, {in_flight} in flight");
+        }
+        let left = outcome.recorders.last().map_or(0, |recorder| recorder.in_flight_end);
+        if timeouts == 0 && left == 0 {
+            assert!(service >= in_flight * 0.999 - 1.0, "{service} ns of service, {in_flight} in flight");
+        }
     }
 
     /// Asserts what must hold of every interval.

@@ -75,11 +75,18 @@ pub(super) enum Phase {
 
 impl Flow {
     pub(super) fn begin_turn(&mut self, now: Nanos) {
-        self.now = now;
+        self.pass_time(now);
         self.recorder.turns += 1;
         if let Some(began) = self.turn_began.take() {
             self.recorder.turn_time.record(now - began);
         }
+    }
+
+    /// What was in flight was so up to now.
+    #[inline]
+    pub(super) fn pass_time(&mut self, now: Nanos) {
+        self.recorder.in_flight_ns += self.in_flight * now.saturating_sub(self.now).0;
+        self.now = now;
     }
 
     /// Turns that wait are no measure of how long the work takes.
@@ -469,7 +476,7 @@ impl OnEvent for Flow {
     }
 
     fn reaped(&mut self, now: Nanos) {
-        self.now = now;
+        self.pass_time(now);
         debug_assert!(self.just_sent.is_empty(), "an engine says when it has submitted");
     }
 

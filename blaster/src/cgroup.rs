@@ -1,0 +1,99 @@
+//! The CPU limit of this process's control group, in both layouts that Linux has (cgroup v2, and v1 with its `cpu` controller).
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use blaster_core::time::Nanos;
+
+/// The group's folder, and how its files are named.
+enum Group {
+    V2(PathBuf),
+    V1(PathBuf),
+}
+
+/// CPUs' worth of time that this process may use, if that is limited: by its group or any above it.
+pub fn cpu_quota() -> Option<f64> {
+    groups().iter().find_map(|group| match group {
+        Group::V2(folder) => {
+            let text = read(folder, "cpu.max")?;
+            let (quota, period) = text.trim().split_once(' ')?;
+            share(quota, period)
+        }
+        Group::V1(folder) => share(&read(folder, "cpu.cfs_quota_us")?, &read(folder, "cpu.cfs_period_us")?),
+    })
+}
+
+/// How long the limit has stopped threads of the group so far; none if nothing is limited.
+pub fn throttled() -> Option<Nanos> {
+    groups().iter().find_map(|group| match group {
+        Group::V2(folder) => Some(Nanos(stat(&read(folder, "cpu.stat")?, "throttled_usec")? * 1_000)),
+        Group::V1(folder) => Some(Nanos(stat(&read(folder, "cpu.stat")?, "throttled_time")?)),
+    })
+}
+
+/// This process's own groups, the innermost first. Inside a container the root shows the container's.
+fn groups() -> Vec<Group> {
+    fs::read_to_string("/proc/self/cgroup").map_or_else(|_| Vec::new(), |text| groups_of(&text))
+}
+
+fn groups_of(text: &str) -> Vec<Group> {
+    let mut groups = Vec::new();
+    for line in text.lines() {
+        let mut parts = line.splitn(3, ':');
+        let (Some(_), Some(controllers), Some(path)) = (parts.next(), parts.next(), parts.next()) else {
+            continue;
+        };
+        let inner = Path::new(path).ancestors().map(|path| path.to_string_lossy().into_owned());
+        if controllers.is_empty() {
+            groups.extend(inner.map(|path| Group::V2(format!("/sys/fs/cgroup{path}").into())));
+        } else if controllers.split(',').any(|controller| controller == "cpu") {
+            groups.extend(inner.map(|path| Group::V1(format!("/sys/fs/cgroup/cpu{path}").into())));
+        }
+    }
+    groups
+}
+
+fn read(folder: &Path, name: &str) -> Option<String> {
+    fs::read_to_string(folder.join(name)).ok()
+}
+
+/// None for `max` and -1, which are no limit.
+fn share(quota: &str, period: &str) -> Option<f64> {
+    let quota = quota.trim().parse::<f64>().ok().filter(|quota| *quota > 0.0)?;
+    Some(quota / period.trim().parse::<f64>().ok()?)
+}
+
+fn stat(text: &str, name: &str) -> Option<u64> {
+    text.lines().find_map(|line| line.strip_prefix(name)?.trim().parse().ok())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_limit_is_a_share_of_a_cpu_and_none_is_none() {
+        assert_eq!(share("20000\n", "100000\n"), Some(0.2));
+        assert_eq!((share("-1\n", "100000\n"), share("max", "100000")), (None, None));
+    }
+
+    #[test]
+    fn both_layouts_are_found_from_the_inside_out() {
+        let groups = groups_of("4:memory:/a\n3:cpu,cpuacct:/a/b\n0::/c\n");
+        let folders: Vec<_> = groups
+            .iter()
+            .map(|group| match group {
+                Group::V1(folder) | Group::V2(folder) => folder.to_string_lossy().into_owned(),
+            })
+            .collect();
+        let v1 = ["/sys/fs/cgroup/cpu/a/b", "/sys/fs/cgroup/cpu/a", "/sys/fs/cgroup/cpu/"];
+        assert_eq!(folders[..3], v1);
+        assert_eq!(folders[3..], ["/sys/fs/cgroup/c", "/sys/fs/cgroup/"]);
+    }
+
+    #[test]
+    fn a_number_of_the_statistics_is_found_by_its_name() {
+        let text = "nr_periods 5\nnr_throttled 2\nthrottled_time 1234\n";
+        assert_eq!((stat(text, "throttled_time"), stat(text, "throttled_usec")), (Some(1234), None));
+    }
+}
