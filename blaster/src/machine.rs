@@ -22,6 +22,7 @@ pub struct Counters {
     listen_overflows: Option<u64>,
     zero_windows: Option<u64>,
     receive_pruned: Option<u64>,
+    descriptors: Option<Usage>,
     monotonic: Nanos,
     raw: Nanos,
     wall_ns: u64,
@@ -47,6 +48,7 @@ impl Counters {
             listen_overflows: extended(&["ListenOverflows"]),
             zero_windows: extended(&["TCPToZeroWindowAdv", "TCPWantZeroWindowAdv"]),
             receive_pruned: extended(&["PruneCalled", "RcvPruned", "TCPRcvCollapsed", "TCPRcvQDrop"]),
+            descriptors: descriptors(),
             monotonic,
             raw,
             wall_ns: system::unix_time_ns(),
@@ -84,7 +86,8 @@ impl Counters {
             listen_overflows: difference(self.listen_overflows, after.listen_overflows),
             zero_windows: difference(self.zero_windows, after.zero_windows),
             receive_pruned: difference(self.receive_pruned, after.receive_pruned),
-            descriptors: descriptors(),
+            // At the end the connections are closed already.
+            descriptors: self.descriptors,
             ports: ports(addresses),
             clock_drift_ppm: drift_ppm(monotonic, raw),
             wall_clock_step_ns: Some(

@@ -2,6 +2,7 @@
 
 use blaster_core::report::collector::IntervalRow;
 use blaster_core::report::units::{grouped, rate};
+use blaster_core::report::verdict::Status;
 use blaster_core::time::Nanos;
 
 use crate::output::cut;
@@ -44,7 +45,7 @@ impl Tick<'_> {
             time(row, row.p99_ns),
             short(self.errors_so_far as f64),
             grouped(row.connections),
-        )
+        ) + if row.status == Status::Valid { "" } else { " ⚠ late" }
     }
 
     /// For a file or a pipe, without a newline.
@@ -64,6 +65,9 @@ impl Tick<'_> {
             grouped(self.errors_so_far),
             grouped(row.connections),
         );
+        if row.status != Status::Valid {
+            line.push_str(&format!(" · ⚠ own lateness p99 {}", time(row, row.own_p99_ns)));
+        }
         // What came due in the last millisecond of an interval is on its way.
         if row.backlog_end as f64 > row.scheduled as f64 * 0.001 {
             line.push_str(&format!(" · backlog {}", grouped(row.backlog_end)));

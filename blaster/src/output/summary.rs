@@ -7,6 +7,7 @@ use std::iter::once;
 
 use blaster_core::load::engine::ConnectFailure;
 use blaster_core::load::recorder::Failure;
+use blaster_core::report::collector::IntervalRow;
 use blaster_core::report::facts::AskedRate;
 use blaster_core::report::latency::Latency;
 use blaster_core::report::units::{bytes, grouped, percent, rate};
@@ -28,8 +29,15 @@ const VERDICT_INDENT: usize = 17;
 /// The whole summary, with a newline at its end; no line is wider than `width` or [`WIDTH_MIN`].
 pub fn render(report: &Report, width: usize, colour: bool) -> String {
     let page = Page { report, width: width.max(WIDTH_MIN), paint: Paint(colour) };
-    let blocks =
-        [page.heading(), page.verdict(), page.counts(), page.latencies(), page.classes(), page.machinery()];
+    let blocks = [
+        page.heading(),
+        page.verdict(),
+        page.counts(),
+        page.latencies(),
+        page.classes(),
+        page.intervals(),
+        page.machinery(),
+    ];
     let mut text = String::new();
     for block in blocks.iter().filter(|block| !block.is_empty()) {
         if !text.is_empty() {
@@ -339,6 +347,40 @@ impl Page<'_> {
         lines
     }
 
+    /// The seconds that were not valid; the rest is in the report.
+    fn intervals(&self) -> Vec<String> {
+        let rows = &self.report.intervals;
+        let bad: Vec<_> = rows.iter().filter(|row| row.status != Status::Valid).collect();
+        // Of a run of one interval the verdict has said all.
+        if bad.is_empty() || rows.len() < 2 {
+            return Vec::new();
+        }
+        let heading = ["second", "sent/s", "own p99", "p50", "p99", "max", ""].map(str::to_owned).to_vec();
+        let cells = |row: &&IntervalRow| {
+            let mark = if row.status == Status::Suspect { "⚠ suspect" } else { "✗ client-limited" };
+            let ended = row.completed + row.errors > 0;
+            let cell = |value| if ended { time(value) } else { "-".to_owned() };
+            let times = [row.p50_ns, row.p99_ns, row.max_ns].map(cell);
+            [format!("{:.0}", row.t_s), grouped(row.sent), time(row.own_p99_ns)]
+                .into_iter()
+                .chain(times)
+                .chain(once(mark.to_owned()))
+                .collect::<Vec<_>>()
+        };
+        let shown = bad.iter().take(INTERVALS_LISTED_MAX).map(cells);
+        let table: Vec<_> = once(heading).chain(shown).collect();
+        let mut lines: Vec<_> = columns(&table).iter().map(|line| cut(line, self.width)).collect();
+        lines[0] = self.paint.dim(&lines[0]);
+        if bad.len() > INTERVALS_LISTED_MAX {
+            let more = counted((bad.len() - INTERVALS_LISTED_MAX) as u64, "more interval");
+            lines.push(format!(
+                "and {more} that {} not valid: see intervals in --json",
+                if bad.len() == INTERVALS_LISTED_MAX + 1 { "was" } else { "were" }
+            ));
+        }
+        lines
+    }
+
     /// Connections, the generator itself, and the warm-up.
     fn machinery(&self) -> Vec<String> {
         let mut lines = self.connections();
@@ -400,8 +442,15 @@ impl Page<'_> {
                 false => format!("{density:.1} requests a send"),
             });
         }
-        if let Some(steal) = generator.steal.filter(|steal| *steal > 0.0) {
-            parts.push(format!("{} of the CPU stolen by the hypervisor", percent(steal)));
+        let machine = &generator.machine;
+        for (share, what) in [
+            (generator.steal, "of the CPU stolen by the hypervisor"),
+            (machine.waited, "of the time waited behind other processes"),
+            (machine.throttled, "of the time stopped by a CPU limit"),
+        ] {
+            if let Some(share) = share.filter(|share| *share >= SHARE_SHOWN_MIN) {
+                parts.push(format!("{} {what}", percent(share)));
+            }
         }
         if let Some(retransmits) = generator.retransmits.filter(|count| *count > 0) {
             parts.push(format!("{} retransmitted by this machine", counted(retransmits, "segment")));
@@ -449,8 +498,14 @@ const LATENCY_HEADINGS: [&str; 6] = ["p50", "p90", "p99", "p99.9", "max", "mean"
 /// What gives way first on a narrow terminal.
 const LATENCY_DROPPED: [&str; 3] = ["p90", "mean", "p99.9"];
 
+/// A smaller share of the time is not worth a word.
+const SHARE_SHOWN_MIN: f64 = 0.0001;
+
 /// More cores than this are shown as a range.
 const CORES_LISTED_MAX: usize = 8;
+
+/// Most intervals listed that were not valid.
+const INTERVALS_LISTED_MAX: usize = 8;
 
 /// Where words behind an item's name begin.
 const ITEM_INDENT: usize = 14;
