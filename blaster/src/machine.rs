@@ -86,6 +86,7 @@ impl Counters {
             listen_overflows: difference(self.listen_overflows, after.listen_overflows),
             zero_windows: difference(self.zero_windows, after.zero_windows),
             receive_pruned: difference(self.receive_pruned, after.receive_pruned),
+            receive_buffer_max: receive_buffer_max(),
             // At the end the connections are closed already.
             descriptors: self.descriptors,
             ports: ports(addresses),
@@ -127,6 +128,12 @@ fn together(infos: impl Iterator<Item = Tcp>) -> Option<Tcp> {
         send_buffer_limited_ns: sum.send_buffer_limited_ns + one.send_buffer_limited_ns,
         retransmits: sum.retransmits + one.retransmits,
     })
+}
+
+/// The last of the three sizes up to which the kernel tunes receive buffers.
+fn receive_buffer_max() -> Option<u64> {
+    let text = fs::read_to_string("/proc/sys/net/ipv4/tcp_rmem").ok()?;
+    text.split_whitespace().nth(2)?.parse().ok()
 }
 
 fn descriptors() -> Option<Usage> {

@@ -383,6 +383,7 @@ impl Report {
             machine: facts.machine.clone(),
             congestion_control: facts.environment.congestion_control.clone(),
             queue_discipline: facts.environment.queue_discipline.clone(),
+            answers_bytes: collector.bytes_received / requests.completed.max(1) * u64::from(facts.plan.depth),
             reopened: collector.reopened,
             receives: requests.completed,
             turn_ns_max: generator.cores.iter().filter_map(|core| core.turn_ns_max).max(),

@@ -30,6 +30,8 @@ pub struct Machine {
     pub zero_windows: Option<u64>,
     /// Times that segments in a receive queue were dropped or squeezed together for want of room.
     pub receive_pruned: Option<u64>,
+    /// Largest receive buffer of a TCP socket, in bytes; the kernel uses half of it or less for data.
+    pub receive_buffer_max: Option<u64>,
     /// File descriptors of the generator when its connections were open.
     pub descriptors: Option<Usage>,
     /// Local ports in use or waiting (TIME_WAIT) at the end, against those there are to the targets' addresses.

@@ -142,6 +142,8 @@ pub struct Evidence {
     pub congestion_control: String,
     /// Queue discipline that new interfaces get, if known.
     pub queue_discipline: Option<String>,
+    /// Bytes of as many answers as a connection may have in flight.
+    pub answers_bytes: u64,
     /// Connections opened again.
     pub reopened: u64,
     /// Answers, of which each took a receive at most.

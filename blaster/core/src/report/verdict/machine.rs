@@ -2,7 +2,7 @@
 
 use super::{Evidence, Finding, Limiter, SAMPLES_MIN, Status};
 use crate::load::engine::ConnectFailure;
-use crate::report::units::{grouped, percent};
+use crate::report::units::{bytes, grouped, percent};
 use crate::time::Nanos;
 
 /// A greater share of CPU time stolen, waited for or forbidden is named beside a lateness that it may explain.
@@ -161,8 +161,22 @@ fn retransmits(evidence: &Evidence) -> Option<Finding> {
     Some(Finding::new(Status::Suspect, Limiter::Network, "retransmits", share, RETRANSMITS_MAX, text))
 }
 
+/// A buffer that does not hold the answers to a pipeline makes the target wait for the generator to read; so does one that was
+/// seen to run out.
 fn receive_buffer(evidence: &Evidence) -> Option<Finding> {
     let machine = &evidence.machine;
+    let next_step = "raise net.ipv4.tcp_rmem (and net.core.rmem_max), or pipeline less (-p)";
+    let answers = evidence.answers_bytes;
+    if let Some(room) = machine.receive_buffer_max.map(|bytes| bytes / 2).filter(|room| *room < answers) {
+        let text = format!(
+            "receive buffers hold {} of data, the answers that a connection may have in flight are {}, so that the target had \
+             to wait for them to be read: {next_step}",
+            bytes(room),
+            bytes(answers),
+        );
+        let (value, limit) = (answers as f64, room as f64);
+        return Some(Finding::new(Status::Suspect, Limiter::Network, "receive_buffer", value, limit, text));
+    }
     let received = machine.segments_received.filter(|segments| *segments >= SAMPLES_MIN)?;
     let pressed = machine.zero_windows.unwrap_or(0) + machine.receive_pruned.unwrap_or(0);
     let share = pressed as f64 / received as f64;
@@ -171,7 +185,7 @@ fn receive_buffer(evidence: &Evidence) -> Option<Finding> {
     }
     let text = format!(
         "sockets on this machine ran out of receive buffer {} times ({} a segment, the limit is {}), so that senders had to wait: \
-         raise net.ipv4.tcp_rmem (and net.core.rmem_max), or pipeline less (-p)",
+         {next_step}",
         grouped(pressed),
         percent(share),
         percent(RECEIVE_PRESSURE_MAX),

@@ -281,6 +281,10 @@ fn receive_buffers_that_ran_out_are_the_networks() {
     };
     assert_verdict(&pressed(100, 100), Status::Suspect, Limiter::Network, &["receive_buffer"]);
     assert_verdict(&pressed(50, 50), Status::Valid, Limiter::None, &[]);
+    let small = Machine { receive_buffer_max: Some(4_096), ..Machine::default() };
+    let small = |answers_bytes| Evidence { answers_bytes, ..with(small.clone()) };
+    assert_verdict(&small(2_049), Status::Suspect, Limiter::Network, &["receive_buffer"]);
+    assert_verdict(&small(2_048), Status::Valid, Limiter::None, &[]);
 }
 
 #[test]
