@@ -418,6 +418,14 @@ impl Page<'_> {
         if let Some(answers) = connections.answers_before_close {
             text.push_str(&format!("; the target closes each after {}", counted(answers, "answer")));
         }
+        if let Some(tcp) = &self.report.generator.machine.tcp {
+            text.push_str(&format!(
+                " · round trip {}, {}, window {} segments",
+                Nanos(tcp.rtt_ns),
+                self.report.environment.congestion_control,
+                tcp.congestion_window
+            ));
+        }
         let mut lines = self.item("connections", &text);
         for (kind, count) in failed {
             let text = format!("{} {}: {}", grouped(count), kind.key(), connect_explanation(kind));

@@ -1,6 +1,6 @@
 //! Rules over what the machine itself counted: each names what was found, what it is held against, and the next step.
 
-use super::{Evidence, Finding, Limiter, SAMPLES_MIN, Status};
+use super::{Evidence, Finding, Limiter, SAMPLES_MIN, Status, own_lateness};
 use crate::load::engine::ConnectFailure;
 use crate::report::units::{bytes, grouped, percent};
 use crate::time::Nanos;
@@ -45,7 +45,9 @@ pub(super) fn why_late(evidence: &Evidence) -> String {
         }
     };
     lost(evidence.steal, "the hypervisor took");
-    lost(machine.waited, "other processes took");
+    // A thread that a limit has stopped waits for its CPU, too.
+    let waited = machine.waited.map(|waited| waited - machine.throttled.unwrap_or(0.0));
+    lost(waited, "other processes took");
     lost(machine.throttled, "a CPU limit took");
     if let Some(turn) = evidence.turn_ns_max.filter(|turn| *turn > TURN_NS_MENTIONED) {
         causes.push(format!("its longest turn took {}", Nanos(turn)));
@@ -66,6 +68,7 @@ pub(super) fn findings(evidence: &Evidence) -> Vec<Finding> {
         softnet_drops(evidence),
         clock_drift(evidence),
         littles_law(evidence),
+        listen_overflows(evidence),
         intervals(evidence),
     ]
     .into_iter()
@@ -147,7 +150,7 @@ fn congestion_control(evidence: &Evidence) -> Option<Finding> {
 }
 
 fn retransmits(evidence: &Evidence) -> Option<Finding> {
-    let segments = evidence.machine.segments_sent.filter(|segments| *segments > 0)?;
+    let segments = evidence.machine.segments_sent.filter(|segments| *segments >= SAMPLES_MIN)?;
     let share = evidence.retransmits? as f64 / segments as f64;
     if share <= RETRANSMITS_MAX {
         return None;
@@ -209,6 +212,16 @@ fn buffers_starved(evidence: &Evidence) -> Option<Finding> {
     Some(Finding::new(Status::Suspect, Limiter::Client, "buffers_starved", share, STARVED_MAX, text))
 }
 
+/// Seen where the target shares this machine's network.
+fn listen_overflows(evidence: &Evidence) -> Option<Finding> {
+    let overflows = evidence.machine.listen_overflows.filter(|overflows| *overflows > 0)?;
+    let text = format!(
+        "a listen queue on this machine had no room for {} connections: raise the target's backlog and net.core.somaxconn",
+        grouped(overflows),
+    );
+    Some(Finding::new(Status::Valid, Limiter::Target, "listen_overflows", overflows as f64, 0.0, text))
+}
+
 fn softnet_drops(evidence: &Evidence) -> Option<Finding> {
     let drops = evidence.machine.softnet_drops.filter(|drops| *drops > 0)?;
     let text = format!(
@@ -244,7 +257,8 @@ fn littles_law(evidence: &Evidence) -> Option<Finding> {
 /// Some seconds of a run that is as good as a whole.
 fn intervals(evidence: &Evidence) -> Option<Finding> {
     let Evidence { intervals, intervals_not_valid: bad, .. } = *evidence;
-    if bad == 0 || bad == intervals {
+    // Of a run that was late as a whole the verdict has said so.
+    if bad == 0 || own_lateness(evidence).is_some() {
         return None;
     }
     let text = format!(

@@ -322,6 +322,12 @@ fn the_end_of_ports_and_descriptors_is_told_before_it_comes() {
 }
 
 #[test]
+fn a_listen_queue_without_room_is_the_targets() {
+    let full = with(Machine { listen_overflows: Some(3), ..Machine::default() });
+    assert_verdict(&full, Status::Valid, Limiter::Target, &["listen_overflows"]);
+}
+
+#[test]
 fn some_late_seconds_are_told_and_condemn_nothing() {
     let hiccup = Evidence { intervals: 60, intervals_not_valid: 2, ..good() };
     let verdict = assert_verdict(&hiccup, Status::Valid, Limiter::None, &["intervals_not_valid"]);
