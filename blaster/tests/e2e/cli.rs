@@ -48,6 +48,7 @@ fn refused() -> (Socket, String) {
 #[test]
 fn usage_errors_say_what_to_write_instead() {
     let cases: &[(&[&str], &[&str])] = &[
+        (&["--congestion", "no-such", "a:1"], &["no congestion control \"no-such\"", "tcp_available"]),
         (&["--rps", "0", "a:1"], &["rate of 0 sends nothing", "`max`"]),
         (&["--rps", "-1", "a:1"], &["rate of -1 sends nothing"]),
         (&["--rps=-1", "a:1"], &["rate of -1 sends nothing"]),
@@ -438,4 +439,34 @@ fn the_sink_survives_a_standard_output_that_is_closed() {
     Command::new("kill").args(["-s", "TERM", &id]).status().unwrap();
     let ended = running.within(ALLOWANCE);
     assert!(ended.stderr.contains("status 0"), "{ended:?}");
+}
+
+#[test]
+fn bbr_is_flagged_where_nothing_paces_its_packets() {
+    let read = |name| fs::read_to_string(format!("/proc/sys/net/{name}")).unwrap_or_default();
+    let offered = read("ipv4/tcp_available_congestion_control");
+    if !offered.split_whitespace().any(|name| name == "bbr") || read("core/default_qdisc").trim() == "fq" {
+        return skipped("a verdict on bbr: this kernel offers no bbr, or paces it by fq");
+    }
+    let server = healthy();
+    let run = Load { flags: &["--congestion", "bbr"], ..Load::at(server.target()) }.run();
+    assert_eq!(run.report.at("/environment/congestion_control"), "bbr");
+    let codes: Vec<_> =
+        run.report.at("/verdict/reasons").as_array().unwrap().iter().map(|reason| &reason["code"]).collect();
+    assert!(codes.iter().any(|code| *code == "congestion_control"), "{codes:?}");
+    assert_ne!(run.report.at("/verdict/status"), "valid");
+}
+
+#[test]
+fn the_report_has_what_the_machine_counted() {
+    let server = healthy();
+    let run = Load::at(server.target()).run();
+    let machine = |key: &str| run.report.at(&format!("/generator/machine/{key}")).clone();
+    assert!(machine("segments_sent").as_u64() >= Some(run.report.sent()), "{run:#?}");
+    assert_eq!(machine("tcp")["connections"], 4);
+    assert!(machine("descriptors")["used"].as_u64() >= Some(4));
+    for interval in run.report.at("/intervals").as_array().unwrap() {
+        let (in_flight, service) = (interval["in_flight_ns"].as_u64(), interval["service_sum_ns"].as_u64());
+        assert!(in_flight.is_some() && service.is_some() && interval["status"].is_string(), "{interval}");
+    }
 }
