@@ -369,7 +369,7 @@ impl Page<'_> {
         };
         let shown = bad.iter().take(INTERVALS_LISTED_MAX).map(cells);
         let table: Vec<_> = once(heading).chain(shown).collect();
-        let mut lines: Vec<_> = columns(&table).iter().map(|line| cut(line, self.width)).collect();
+        let mut lines: Vec<_> = columns(&table).iter().map(|line| cut(line.trim_end(), self.width)).collect();
         lines[0] = self.paint.dim(&lines[0]);
         if bad.len() > INTERVALS_LISTED_MAX {
             let more = counted((bad.len() - INTERVALS_LISTED_MAX) as u64, "more interval");
