@@ -8,6 +8,7 @@
 //! [`SCHEMA`]; `blaster/report.schema.json` describes them.
 
 pub mod collector;
+pub mod confidence;
 pub mod encoding;
 pub mod facts;
 pub mod latency;
@@ -24,6 +25,7 @@ use crate::load::recorder::{ClassRecord, Failure, Series};
 use crate::plan::slo::{Metric, Slo};
 use crate::time::Nanos;
 use collector::{Collector, IntervalRow};
+use confidence::Ends;
 use facts::{AskedRate, Environment, PlanFacts, RunFacts};
 use latency::{Latency, longest, percentiles};
 use machine::Machine;
@@ -282,6 +284,12 @@ pub struct SloOutcome {
     pub expr: String,
     /// Nanoseconds, or a fraction for errors and achieved; none if endless or unknown.
     pub observed: Option<f64>,
+    /// The 95 % interval of a percentile, in nanoseconds; none for all else.
+    #[serde(default)]
+    pub interval_95: Option<Ends>,
+    /// Whether both ends of the interval say the same; an objective without one is decided.
+    #[serde(default = "decided")]
+    pub decided: bool,
     /// Kept.
     pub ok: bool,
 }
@@ -702,6 +710,11 @@ impl Collector {
     }
 }
 
+/// Of reports that do not say.
+fn decided() -> bool {
+    true
+}
+
 fn not_valid(rows: &[IntervalRow]) -> u64 {
     rows.iter().filter(|row| row.status != Status::Valid).count() as u64
 }
@@ -718,7 +731,16 @@ fn slo_outcome(slo: &Slo, requests: &Requests, times: &Times) -> SloOutcome {
         Metric::Errors => requests.error_rate(),
         Metric::Achieved => requests.achieved(),
     };
-    SloOutcome { expr: slo.text.clone(), observed, ok: slo.judge(observed) }
+    let interval_95 = match slo.metric {
+        Metric::Percentile(percent) => Some(confidence::interval(histogram, times.unanswered(), percent)),
+        _ => None,
+    };
+    let ok = slo.judge(observed);
+    // A lower end that is not known is 0, an upper one endless.
+    let keeps =
+        |[low, high]: Ends| [slo.judge(Some(low.unwrap_or(0) as f64)), slo.judge(high.map(|ns| ns as f64))];
+    let decided = interval_95.is_none_or(|ends| keeps(ends) == [ok; 2]);
+    SloOutcome { expr: slo.text.clone(), observed, interval_95, decided, ok }
 }
 
 fn equal<T: PartialEq + std::fmt::Debug>(what: &str, left: T, right: T) -> Result<(), String> {

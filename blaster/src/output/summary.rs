@@ -8,6 +8,7 @@ use std::iter::once;
 use blaster_core::load::engine::ConnectFailure;
 use blaster_core::load::recorder::Failure;
 use blaster_core::report::collector::IntervalRow;
+use blaster_core::report::confidence::{Ends, samples_wanted};
 use blaster_core::report::facts::AskedRate;
 use blaster_core::report::latency::Latency;
 use blaster_core::report::units::{bytes, grouped, percent, rate};
@@ -280,7 +281,18 @@ impl Page<'_> {
             0 => String::new(),
             unanswered => format!("; {} never answered rank last (∞)", grouped(unanswered)),
         };
-        add("response time", response_time_ns, format!("{from}{endless}"));
+        let sure = match response_time_ns.supports(99.0) {
+            true => format!("; p99 within {} (95 %)", span(response_time_ns.interval_95.p99)),
+            false => {
+                let wanted = grouped(samples_wanted(99.0));
+                format!("; {TOO_FEW}: too few requests to say (p99 wants {wanted})")
+            }
+        };
+        add("response time", response_time_ns, format!("{from}{endless}{sure}"));
+        let ok = &self.report.response_time_ok_ns;
+        if ok.count != response_time_ns.count + response_time_ns.unanswered {
+            add("ok answers", ok, "the same of answers with an expected status alone".to_owned());
+        }
         if let Some(lateness) = lateness_ns {
             add("service time", service_time_ns, "from the actual send".to_owned());
             let own = match [lateness.own.p50, lateness.own.p99].map(time) {
@@ -522,22 +534,35 @@ const ITEM_INDENT: usize = 14;
 const CLASS_NUMBERS_WIDTH: usize = 58;
 
 fn latency_cells(name: &str, latency: &Latency) -> Vec<String> {
-    let times = [latency.p50, latency.p90, latency.p99, latency.p99_9, latency.max];
+    let percentiles = [(50.0, latency.p50), (90.0, latency.p90), (99.0, latency.p99), (99.9, latency.p99_9)];
+    let times = percentiles.map(|(percent, ns)| percentile(latency, percent, ns));
     // With endless times among them the mean is endless too; with none at all there is no mean.
     let mean = match latency.mean {
         _ if latency.unanswered > 0 => "∞".to_owned(),
         Some(mean) => Nanos(mean).to_string(),
         None => "-".to_owned(),
     };
-    once(pad(name, ITEM_INDENT)).chain(times.map(time)).chain(once(mean)).collect()
+    once(pad(name, ITEM_INDENT)).chain(times).chain([time(latency.max), mean]).collect()
 }
+
+/// A percentile, or a dash where there are too few samples to say.
+fn percentile(latency: &Latency, percent: f64, ns: Option<u64>) -> String {
+    if latency.supports(percent) { time(ns) } else { TOO_FEW.to_owned() }
+}
+
+/// Stands for a percentile of too few samples.
+const TOO_FEW: &str = "–";
 
 fn class_cells(class: &Class, name_width: usize) -> Vec<String> {
     let Class { name, requests, response_time_ns: times, .. } = class;
     let ok = if requests.scheduled == 0 { 0.0 } else { requests.ok as f64 / requests.scheduled as f64 };
     let nothing = times.count + times.unanswered == 0;
     let cell = |value| if nothing { "-".to_owned() } else { time(value) };
-    let numbers = [times.p50, times.p99, times.p99_9, times.max].map(cell);
+    let percentiles = [(50.0, times.p50), (99.0, times.p99), (99.9, times.p99_9)];
+    let numbers = percentiles
+        .map(|(percent, ns)| if nothing { "-".to_owned() } else { percentile(times, percent, ns) })
+        .into_iter()
+        .chain(once(cell(times.max)));
     [cut(name, name_width), grouped(requests.sent), percent(ok)].into_iter().chain(numbers).collect()
 }
 
@@ -552,8 +577,20 @@ fn observed(slo: &SloOutcome) -> String {
         None if is_fraction => "no request".to_owned(),
         None => "∞ (never answered)".to_owned(),
         Some(fraction) if is_fraction => percent(fraction),
-        Some(ns) => Nanos(ns.round() as u64).to_string(),
+        Some(ns) => format!("{}{}", Nanos(ns.round() as u64), within(slo)),
     }
+}
+
+/// The interval of a percentile, and whether it says the same at both ends.
+fn within(slo: &SloOutcome) -> String {
+    let Some(ends) = slo.interval_95 else { return String::new() };
+    let undecided = if slo.decided { "" } else { ": not decided by these samples, run longer" };
+    format!(" ({}{undecided})", span(ends))
+}
+
+/// Both ends of an interval.
+fn span([low, high]: Ends) -> String {
+    format!("{} - {}", low.map_or("0".to_owned(), |ns| Nanos(ns).to_string()), time(high))
 }
 
 fn counted(count: u64, noun: &str) -> String {

@@ -3,6 +3,8 @@
 use hdrhistogram::Histogram;
 use serde::{Deserialize, Serialize};
 
+use super::confidence::{Intervals, is_supported};
+
 /// Times in nanoseconds. A percentile that lands among the unanswered is none: endless.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Latency {
@@ -32,6 +34,9 @@ pub struct Latency {
     pub p99_99: Option<u64>,
     /// Longest; none if anything was left unanswered.
     pub max: Option<u64>,
+    /// How sure the percentiles are.
+    #[serde(default)]
+    pub interval_95: Intervals,
 }
 
 impl Latency {
@@ -55,7 +60,13 @@ impl Latency {
             p99_9,
             p99_99,
             max: longest(histogram, unanswered),
+            interval_95: Intervals::of(histogram, unanswered),
         }
+    }
+
+    /// Whether there are samples enough to say something of that percentile.
+    pub fn supports(&self, percent: f64) -> bool {
+        is_supported(self.count + self.unanswered, percent)
     }
 }
 
