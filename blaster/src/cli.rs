@@ -9,6 +9,7 @@ use blaster_core::plan::statuses::Statuses;
 use blaster_core::plan::target::Target;
 use blaster_core::time::Nanos;
 use blaster_ring::socket::{self, Congestion};
+use blaster_sink::pace::{Faults, Latency, Stall, share, spin};
 use blaster_sink::profile::Profile;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use payloads::{Encoding, Mix, Shares};
@@ -235,7 +236,7 @@ pub struct SinkArgs {
     /// Where to listen
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:3000")]
     pub listen: SocketAddr,
-    /// What to answer: event-api, control or null
+    /// What to play: event-api, control, null, high-latency, high-cpu or memory-leak
     #[arg(long, value_name = "NAME", default_value = "event-api")]
     pub profile: Profile,
     /// Status of good answers, instead of the profile's
@@ -250,6 +251,42 @@ pub struct SinkArgs {
     /// Check every event strictly: count invalid ones, answer them 400 (event-api)
     #[arg(long)]
     pub validate: bool,
+    /// Hold every answer back: fixed:5ms, exp:MEAN or lognormal:MEDIAN,SIGMA
+    #[arg(long, value_name = "HOW", conflicts_with = "service", help_heading = "Pace")]
+    pub latency: Option<Latency>,
+    /// Serve requests one after another, so long each: spin:50us
+    #[arg(long, value_name = "HOW", value_parser = spin, help_heading = "Pace")]
+    pub service: Option<Nanos>,
+    /// How many requests --service serves at a time
+    #[arg(long, value_name = "N", default_value_t = 1, requires = "service", value_parser = clap::value_parser!(u32).range(1..=4096), help_heading = "Pace")]
+    pub workers: u32,
+    /// Requests a second that are taken; beyond them and the buffer: 429
+    #[arg(long, value_name = "RPS", help_heading = "Pace")]
+    pub capacity: Option<Rate>,
+    /// Requests that wait for --capacity [default: 10000]
+    #[arg(long, value_name = "N", requires = "capacity", value_parser = clap::value_parser!(u64).range(1..), help_heading = "Pace")]
+    pub buffer: Option<u64>,
+    /// Freeze for 1 s, 5 s after the first request: 1s@5s; repeatable
+    #[arg(long = "stall", value_name = "TIME@TIME", help_heading = "Pace")]
+    pub stalls: Vec<Stall>,
+    /// Answer this share of the requests with 500, as in 1%
+    #[arg(long, value_name = "SHARE", value_parser = share, default_value = "0", hide_default_value = true, help_heading = "Faults")]
+    pub error_rate: f64,
+    /// Reset the connection instead of answering
+    #[arg(long, value_name = "SHARE", value_parser = share, default_value = "0", hide_default_value = true, help_heading = "Faults")]
+    pub reset_rate: f64,
+    /// Other faults instead of answers: close, truncate, malformed, silent, as in close:0.1%,silent:0.01%
+    #[arg(long, value_name = "KIND:SHARE,…", value_parser = faults, help_heading = "Faults")]
+    pub faults: Option<Faults>,
+    /// Repeats delays and faults
+    #[arg(long, value_name = "N", default_value_t = 1, help_heading = "Faults")]
+    pub seed: u64,
+    /// Write how long requests took (HdrHistogram percentile text, in ms) here at the end
+    #[arg(long, value_name = "FILE", help_heading = "Output")]
+    pub hgrm: Option<PathBuf>,
+    /// Write every request here at the end: arrival, time served and answer, three little-endian 64-bit numbers of nanoseconds
+    #[arg(long, value_name = "FILE", help_heading = "Output")]
+    pub record: Option<PathBuf>,
     /// CPUs to serve on, one thread each, as in 0,2-3 [default: the first allowed]
     #[arg(long, value_name = "LIST", value_parser = cpu_list)]
     pub cores: Option<CpuList>,
@@ -303,6 +340,11 @@ fn cpu_list(text: &str) -> Result<CpuList, String> {
     cpus.sort_unstable();
     cpus.dedup();
     if cpus.is_empty() { Err(wrong()) } else { Ok(CpuList(cpus)) }
+}
+
+fn faults(text: &str) -> Result<Faults, String> {
+    let mut faults = Faults::default();
+    faults.add(text).map(|()| faults)
 }
 
 fn congestion(text: &str) -> Result<Congestion, String> {

@@ -97,13 +97,15 @@ fn say(out: &mut impl Write, line: &str) {
 fn serve(args: &SinkArgs) -> anyhow::Result<u8> {
     let behaviour = sink_command::behaviour(args)?;
     let mut signals = Signals::new([SIGINT, SIGTERM]).context("cannot take over signals")?;
-    let sink = sink_command::start(args, behaviour)?;
+    let mut sink = sink_command::start(args, behaviour)?;
     let mut out = std::io::stdout();
     say(&mut out, &format!("sink ({}) on http://{} — Ctrl-C ends it", args.profile, sink.address()));
     signals.forever().next();
+    let written = sink_command::write_results(args, &mut sink);
     let Totals { requests, events, request_bytes, events_invalid, .. } = sink.totals();
     let invalid = if args.validate { format!(" · invalid events {events_invalid}") } else { String::new() };
     say(&mut out, &format!("requests {requests} · events {events} · bytes {request_bytes}{invalid}"));
+    written?;
     Ok(exit::DONE)
 }
 

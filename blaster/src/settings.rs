@@ -210,6 +210,14 @@ pub enum UsageError {
         /// Asked for.
         profile: blaster_sink::profile::Profile,
     },
+    /// More faults than requests.
+    #[error(
+        "the shares of errors and faults add up to {0} %: at most 100 % of the requests can have one, lower them"
+    )]
+    FaultsTooMany(f64),
+    /// A queue or a record that several threads would each have of their own.
+    #[error("{0} is one for the whole sink and wants one thread: give --cores one CPU")]
+    OneThread(&'static str),
     /// `--rps max --stages …`.
     #[error("--rps max is closed loop and knows no stages: give --rps a number, or leave --stages out")]
     MaxWithStages,

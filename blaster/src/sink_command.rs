@@ -1,6 +1,11 @@
 //! `blaster sink`: serves the built-in target until interrupted.
 
+use std::fs::{self, File};
+use std::io::{self, BufWriter, Write};
+use std::path::Path;
+
 use blaster_ring::system::{Limit, allowed_cpus, raise_limit};
+use blaster_sink::pace::{Capacity, Fault, Service};
 use blaster_sink::profile::{Behaviour, Profile};
 use blaster_sink::{Sink, SinkConfig, SinkError};
 
@@ -18,13 +23,70 @@ pub fn behaviour(args: &SinkArgs) -> Result<Behaviour, UsageError> {
     if args.validate && args.profile != Profile::EventApi {
         return Err(UsageError::NothingToValidate { profile: args.profile });
     }
-    Ok(Behaviour {
-        profile: args.profile,
+    let threads = args.cores.as_ref().map_or(1, |cores| cores.0.len());
+    let mut behaviour = Behaviour {
         status: args.status,
         close_after: args.close_after,
         echo: args.echo,
         validate: args.validate,
-    })
+        stalls: args.stalls.clone(),
+        seed: args.seed,
+        record: args.record.is_some(),
+        ..Behaviour::of(args.profile)
+    };
+    let pace = &mut behaviour.pace;
+    if let Some(latency) = args.latency {
+        (pace.latency, pace.service) = (Some(latency), None);
+    }
+    if let Some(time) = args.service {
+        (pace.service, pace.latency) = (Some(Service { time, workers: args.workers }), None);
+    }
+    let buffer = args.buffer.unwrap_or(BUFFER_DEFAULT);
+    pace.capacity = args.capacity.map(|rate| Capacity { rate: rate.per_second(), buffer });
+    pace.faults = args.faults.unwrap_or_default();
+    pace.faults.error = args.error_rate;
+    pace.faults.shares[Fault::Reset as usize] += args.reset_rate;
+    let faults = pace.faults.total();
+    let is_one = [
+        (pace.service.is_some(), "--service"),
+        (pace.capacity.is_some(), "--capacity"),
+        (args.record.is_some(), "--record"),
+    ];
+    if faults > 1.0 {
+        return Err(UsageError::FaultsTooMany(faults * 100.0));
+    }
+    if let (true, Some((_, flag))) = (threads > 1, is_one.into_iter().find(|(is_set, _)| *is_set)) {
+        return Err(UsageError::OneThread(flag));
+    }
+    Ok(behaviour)
+}
+
+/// What the event API of the guides buffers.
+const BUFFER_DEFAULT: u64 = 10_000;
+
+/// Ends the sink and writes what it is to leave behind; the first error after having tried all.
+pub fn write_results(args: &SinkArgs, sink: &mut Sink) -> io::Result<()> {
+    let records = sink.finish();
+    let in_file = |path: &Path, error: io::Error| {
+        io::Error::new(error.kind(), format!("cannot write {}: {error}", path.display()))
+    };
+    let mut result = Ok(());
+    if let Some(path) = &args.hgrm {
+        result = fs::write(path, sink.detail().hgrm()).map_err(|error| in_file(path, error));
+    }
+    if let Some(path) = &args.record {
+        let write = || {
+            let mut file = BufWriter::new(File::create(path)?);
+            for record in &records {
+                for time in [record.arrival, record.service, record.answered] {
+                    file.write_all(&time.0.to_le_bytes())?;
+                }
+            }
+            file.flush()
+        };
+        result = result.and(write().map_err(|error| in_file(path, error)));
+    }
+    result
 }
 
 /// Starts a sink where the arguments want it.

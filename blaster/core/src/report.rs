@@ -13,6 +13,7 @@ pub mod encoding;
 pub mod facts;
 pub mod latency;
 pub mod machine;
+pub mod spectrum;
 pub mod units;
 pub mod verdict;
 

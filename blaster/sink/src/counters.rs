@@ -4,6 +4,8 @@ use std::fmt::Write;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use crate::pace::Fault;
+
 /// One thread's counters. Only that thread writes, by plain stores once a turn and before the turn's answers are
 /// sent: whoever has an answer finds its request counted.
 #[derive(Debug, Default)]
@@ -19,6 +21,13 @@ pub struct Counters {
     events_invalid: AtomicU64,
     occurred_at_skew_ms_max: AtomicU64,
     occurred_at_far: AtomicU64,
+    ok: AtomicU64,
+    errors: AtomicU64,
+    overloads: AtomicU64,
+    faults: [AtomicU64; Fault::ALL.len()],
+    discarded: AtomicU64,
+    stall_ns: AtomicU64,
+    leaked_bytes: AtomicU64,
 }
 
 /// Sums over all threads. `/metrics` and `/health` are not counted as requests.
@@ -44,6 +53,21 @@ pub struct Totals {
     pub occurred_at_skew_ms_max: u64,
     /// With `validate`: valid events for which it was more than 2 ms.
     pub occurred_at_far: u64,
+    /// Answers handed over whole, rejections among them. `requests = ok + errors + overloads + faults + discarded` once nothing
+    /// is held back.
+    pub ok: u64,
+    /// Answers of 500 that were asked for.
+    pub errors: u64,
+    /// Answers of 429.
+    pub overloads: u64,
+    /// By [`Fault`].
+    pub faults: [u64; Fault::ALL.len()],
+    /// Requests whose connection ended before their answer was due.
+    pub discarded: u64,
+    /// Time frozen, in nanoseconds.
+    pub stall_ns: u64,
+    /// Memory kept for ever.
+    pub leaked_bytes: u64,
 }
 
 impl Counters {
@@ -59,6 +83,15 @@ impl Counters {
         self.events_invalid.store(totals.events_invalid, Ordering::Relaxed);
         self.occurred_at_skew_ms_max.store(totals.occurred_at_skew_ms_max, Ordering::Relaxed);
         self.occurred_at_far.store(totals.occurred_at_far, Ordering::Relaxed);
+        self.ok.store(totals.ok, Ordering::Relaxed);
+        self.errors.store(totals.errors, Ordering::Relaxed);
+        self.overloads.store(totals.overloads, Ordering::Relaxed);
+        for (shown, count) in self.faults.iter().zip(totals.faults) {
+            shown.store(count, Ordering::Relaxed);
+        }
+        self.discarded.store(totals.discarded, Ordering::Relaxed);
+        self.stall_ns.store(totals.stall_ns, Ordering::Relaxed);
+        self.leaked_bytes.store(totals.leaked_bytes, Ordering::Relaxed);
     }
 }
 
@@ -76,6 +109,15 @@ impl Totals {
             sum.connections_cut += one.connections_cut.load(Ordering::Relaxed);
             sum.events_invalid += one.events_invalid.load(Ordering::Relaxed);
             sum.occurred_at_far += one.occurred_at_far.load(Ordering::Relaxed);
+            sum.ok += one.ok.load(Ordering::Relaxed);
+            sum.errors += one.errors.load(Ordering::Relaxed);
+            sum.overloads += one.overloads.load(Ordering::Relaxed);
+            for (sum, add) in sum.faults.iter_mut().zip(&one.faults) {
+                *sum += add.load(Ordering::Relaxed);
+            }
+            sum.discarded += one.discarded.load(Ordering::Relaxed);
+            sum.stall_ns = sum.stall_ns.max(one.stall_ns.load(Ordering::Relaxed));
+            sum.leaked_bytes += one.leaked_bytes.load(Ordering::Relaxed);
             let skew_ms_max = one.occurred_at_skew_ms_max.load(Ordering::Relaxed);
             sum.occurred_at_skew_ms_max = sum.occurred_at_skew_ms_max.max(skew_ms_max);
         }
@@ -100,6 +142,18 @@ impl Totals {
         ] {
             push_metric(&mut text, "counter", &format!("{name}_total"), help, value);
         }
+        push_labelled(
+            &mut text,
+            "answers_total",
+            "Answers handed over whole.",
+            &[("ok", self.ok), ("error", self.errors), ("overload", self.overloads)],
+        );
+        let faults = Fault::ALL.map(|fault| (fault.name(), self.faults[fault as usize]));
+        push_labelled(&mut text, "faults_total", "Requests that got a fault instead of an answer.", &faults);
+        let help = "Requests whose connection ended before their answer was due.";
+        push_metric(&mut text, "counter", "discarded_total", help, self.discarded);
+        push_metric(&mut text, "counter", "stall_ns_total", "Time frozen, in nanoseconds.", self.stall_ns);
+        push_metric(&mut text, "gauge", "leaked_bytes", "Memory kept for ever.", self.leaked_bytes);
         if is_validated {
             let help = "Events that were not as they should be.";
             push_metric(&mut text, "counter", "events_invalid_total", help, self.events_invalid);
@@ -110,6 +164,13 @@ impl Totals {
             push_metric(&mut text, "counter", "occurred_at_over_2ms_total", help, self.occurred_at_far);
         }
         text
+    }
+}
+
+fn push_labelled(text: &mut String, name: &str, help: &str, counts: &[(&str, u64)]) {
+    writeln!(text, "# HELP sink_{name} {help}\n# TYPE sink_{name} counter").expect("a string takes all");
+    for (kind, count) in counts {
+        writeln!(text, "sink_{name}{{kind=\"{kind}\"}} {count}").expect("a string takes all");
     }
 }
 

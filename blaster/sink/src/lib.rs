@@ -8,22 +8,30 @@
 
 mod answers;
 pub mod counters;
+pub mod detail;
 mod events;
+mod held;
 mod kept;
 mod outbox;
+pub mod pace;
+mod pacer;
 pub mod profile;
+mod queue;
 mod server;
 mod validate;
 
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::JoinHandle;
 
 use blaster_ring::{Clock, ProbeError, probe, socket, system};
 
+use blaster_core::time::Nanos;
 use counters::{Counters, Totals};
+use detail::{Detail, Shown};
 use profile::Behaviour;
 use server::Server;
 
@@ -45,7 +53,19 @@ pub struct Sink {
     address: SocketAddr,
     counters: Vec<Arc<Counters>>,
     stop: Arc<AtomicBool>,
-    threads: Vec<JoinHandle<io::Result<()>>>,
+    details: Vec<Shown>,
+    threads: Vec<JoinHandle<Vec<Record>>>,
+}
+
+/// One request, as it was served; times since the sink started.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Record {
+    /// When its last byte was seen.
+    pub arrival: Nanos,
+    /// How long it occupied a worker.
+    pub service: Nanos,
+    /// When its answer was handed over.
+    pub answered: Nanos,
 }
 
 /// Why a sink could not start.
@@ -88,25 +108,29 @@ impl Sink {
         let stop = Arc::new(AtomicBool::new(false));
         let clock = Clock::start();
         let (ready, started) = std::sync::mpsc::channel();
-        let mut sink = Self { address, counters, stop, threads: Vec::new() };
+        let details: Vec<_> = config.cpus.iter().map(|_| Arc::new(Mutex::new(Detail::new()))).collect();
+        let first_request = Arc::new(AtomicU64::new(0));
+        let mut sink = Self { address, counters, stop, details, threads: Vec::new() };
         for ((index, listener), &cpu) in listeners.into_iter().enumerate().zip(&config.cpus) {
             let (config, ready) = (config.clone(), ready.clone());
             let (counters, stop) = (sink.counters.clone(), sink.stop.clone());
+            let (details, first_request) = (sink.details.clone(), first_request.clone());
             sink.threads.push(std::thread::Builder::new().name(format!("sink-{index}")).spawn(
                 move || {
-                    let server = system::pin_thread(&[cpu])
-                        .and_then(|()| Server::new(&config, clock, listener, counters, index));
+                    let server = system::pin_thread(&[cpu]).and_then(|()| {
+                        Server::new(&config, clock, listener, counters, details, first_request, index)
+                    });
                     match server {
                         Ok(mut server) => {
                             let _ = ready.send(Ok(()));
                             while !stop.load(Ordering::Relaxed) {
                                 server.turn();
                             }
-                            Ok(())
+                            server.take_records()
                         }
                         Err(error) => {
                             let _ = ready.send(Err(error));
-                            Ok(())
+                            Vec::new()
                         }
                     }
                 },
@@ -123,6 +147,17 @@ impl Sink {
         self.address
     }
 
+    /// Ends all threads; what they recorded, if they were told to.
+    pub fn finish(&mut self) -> Vec<Record> {
+        self.stop.store(true, Ordering::Relaxed);
+        self.threads.drain(..).flat_map(|thread| thread.join().unwrap_or_default()).collect()
+    }
+
+    /// How long requests took, as far as threads have shown it: all of it once they are idle or ended.
+    pub fn detail(&self) -> Detail {
+        Detail::of(&self.details)
+    }
+
     /// What all threads have counted so far.
     pub fn totals(&self) -> Totals {
         Totals::of(&self.counters)
@@ -131,9 +166,6 @@ impl Sink {
 
 impl Drop for Sink {
     fn drop(&mut self) {
-        self.stop.store(true, Ordering::Relaxed);
-        for thread in self.threads.drain(..) {
-            let _ = thread.join();
-        }
+        self.finish();
     }
 }

@@ -3,6 +3,10 @@
 use std::fmt;
 use std::str::FromStr;
 
+use blaster_core::time::Nanos;
+
+use crate::pace::{Latency, Pace, Service, Stall};
+
 /// A profile and its modifiers.
 #[derive(Clone, Debug)]
 pub struct Behaviour {
@@ -16,6 +20,14 @@ pub struct Behaviour {
     pub echo: bool,
     /// `event-api` looks at every event, and answers 400 to those that are not as they should be.
     pub validate: bool,
+    /// When and how it answers.
+    pub pace: Pace,
+    /// Freezes of the whole sink.
+    pub stalls: Vec<Stall>,
+    /// Repeats delays and faults.
+    pub seed: u64,
+    /// Every request is recorded, by one thread.
+    pub record: bool,
 }
 
 /// A kind of server.
@@ -27,19 +39,56 @@ pub enum Profile {
     Control,
     /// An event ingestion API: `POST /events` takes an object or an array, answers 202 with their count.
     EventApi,
+    /// `Control`, after 100 ms or so.
+    HighLatency,
+    /// `Control`, after 100 µs of work, one after another.
+    HighCpu,
+    /// `Control`; keeps some of every request for ever.
+    MemoryLeak,
 }
 
 impl Behaviour {
     /// A profile without modifiers.
     pub fn of(profile: Profile) -> Self {
-        Self { profile, status: None, close_after: None, echo: false, validate: false }
+        Self {
+            profile,
+            status: None,
+            close_after: None,
+            echo: false,
+            validate: false,
+            pace: profile.pace(),
+            stalls: Vec::new(),
+            seed: 1,
+            record: false,
+        }
     }
 }
 
 impl Profile {
     /// All of them, by name.
-    pub const ALL: [(&'static str, Self); 3] =
-        [("event-api", Self::EventApi), ("control", Self::Control), ("null", Self::Null)];
+    pub const ALL: [(&'static str, Self); 6] = [
+        ("event-api", Self::EventApi),
+        ("control", Self::Control),
+        ("null", Self::Null),
+        ("high-latency", Self::HighLatency),
+        ("high-cpu", Self::HighCpu),
+        ("memory-leak", Self::MemoryLeak),
+    ];
+
+    /// When it answers, if nothing else is asked.
+    fn pace(self) -> Pace {
+        let prompt = Pace::default();
+        match self {
+            Self::HighLatency => {
+                Pace { latency: Some(Latency::Lognormal(Nanos::from_millis(100), 0.5)), ..prompt }
+            }
+            Self::HighCpu => {
+                Pace { service: Some(Service { time: Nanos::from_micros(100), workers: 1 }), ..prompt }
+            }
+            Self::MemoryLeak => Pace { leak_bytes: 4096, ..prompt },
+            Self::Null | Self::Control | Self::EventApi => prompt,
+        }
+    }
 }
 
 impl fmt::Display for Profile {
@@ -70,6 +119,7 @@ pub(crate) enum Route {
     Events,
     Health,
     Metrics,
+    Hgrm,
     NotFound,
     WrongMethod,
 }
@@ -79,16 +129,17 @@ impl Route {
         let path = path.split('?').next().unwrap_or(path);
         match (profile, method, path) {
             (_, "GET", "/metrics") => Self::Metrics,
+            (_, "GET", "/hgrm") => Self::Hgrm,
             (Profile::EventApi, "GET", "/health") => Self::Health,
             (Profile::EventApi, "POST", "/events") => Self::Events,
-            (Profile::EventApi, _, "/events" | "/health" | "/metrics") => Self::WrongMethod,
+            (Profile::EventApi, _, "/events" | "/health" | "/metrics" | "/hgrm") => Self::WrongMethod,
             (Profile::EventApi, ..) => Self::NotFound,
-            (Profile::Null | Profile::Control, ..) => Self::Any,
+            _ => Self::Any,
         }
     }
 
     pub(crate) fn from_index(index: u8) -> Self {
-        [Self::Any, Self::Events, Self::Health, Self::Metrics, Self::NotFound, Self::WrongMethod]
+        [Self::Any, Self::Events, Self::Health, Self::Metrics, Self::Hgrm, Self::NotFound, Self::WrongMethod]
             [usize::from(index)]
     }
 }
@@ -143,9 +194,15 @@ mod tests {
         assert_eq!(Route::of(Profile::EventApi, "GET", "/"), Route::NotFound);
         assert_eq!(Route::of(Profile::Null, "DELETE", "/x"), Route::Any);
         assert_eq!(Route::of(Profile::Null, "GET", "/metrics"), Route::Metrics);
-        for route in
-            [Route::Any, Route::Events, Route::Health, Route::Metrics, Route::NotFound, Route::WrongMethod]
-        {
+        for route in [
+            Route::Any,
+            Route::Events,
+            Route::Health,
+            Route::Metrics,
+            Route::Hgrm,
+            Route::NotFound,
+            Route::WrongMethod,
+        ] {
             assert_eq!(Route::from_index(route as u8), route);
         }
     }

@@ -7,6 +7,8 @@
 use std::io;
 use std::ops::ControlFlow;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
 
 use blaster_core::load::engine::{ConnectionId, EndCause, Engine, Event, OnEvent, Outgoing};
 use blaster_core::load::http1::{OnRequest, Request, RequestReader, RequestTemplate};
@@ -16,12 +18,17 @@ use blaster_ring::socket::Congestion;
 use blaster_ring::{Clock, EngineConfig, UringEngine};
 use socket2::Socket;
 
+use crate::Record;
 use crate::SinkConfig;
 use crate::answers::{Answers, usual_answer};
 use crate::counters::{Counters, Totals};
+use crate::detail::{Detail, EVENTS_MAX, Shown};
 use crate::events::EventCounter;
+use crate::held::{End, Entry, Held};
 use crate::kept::KeptBody;
 use crate::outbox::Outbox;
+use crate::pace::{Fault, Stall};
+use crate::pacer::Pacer;
 use crate::profile::{Behaviour, Route, answer};
 use crate::validate;
 
@@ -40,6 +47,9 @@ const JOINED_MAX: usize = 48;
 /// Most bytes a connection may be owed: whoever asks so much and reads nothing is cut off. Far above what the deepest pipeline
 /// of the largest answers to real batches comes to.
 const OWED_BYTES_MAX: usize = 16 * 1024 * 1024;
+
+/// What a request that fits none of them is told.
+const ROUTES: &str = "there are POST /events, GET /health, GET /metrics and GET /hgrm";
 
 /// Marks the route of a HEAD request: its answer is the head alone (RFC 9110 section 9.3.2).
 const BODILESS: u8 = 0x80;
@@ -62,6 +72,18 @@ struct Shop {
     received_unix_ms: i64,
     /// Peers with something to send or to be closed, after the turn.
     dirty: Vec<ConnectionId>,
+    /// None where every request is answered at once and well.
+    pacer: Option<Pacer>,
+    detail: Detail,
+    all_details: Vec<Shown>,
+    /// Something was not shown to the other threads.
+    unshown: bool,
+    /// When this turn's bytes were there.
+    now: Nanos,
+    /// Freezes to come.
+    stalls: Vec<Stall>,
+    /// When any thread saw the first request; 0 before that.
+    first_request: Arc<AtomicU64>,
 }
 
 /// One connection.
@@ -82,6 +104,14 @@ struct Peer {
     /// The connection was reset, or is cut off: nothing is sent any more.
     gone: bool,
     closing: bool,
+    /// Answers whose time has not come.
+    held: Held,
+    /// Nothing more is read, and nothing more answered: until the other side gives up.
+    silent: bool,
+    /// To be closed by a reset.
+    reset: bool,
+    /// How often the slot was opened: what was promised in one life is not kept in another.
+    life: u32,
 }
 
 impl Server {
@@ -90,6 +120,8 @@ impl Server {
         clock: Clock,
         listener: Socket,
         all_counters: Vec<Arc<Counters>>,
+        all_details: Vec<Shown>,
+        first_request: Arc<AtomicU64>,
         index: usize,
     ) -> io::Result<Self> {
         let behaviour = config.behaviour.clone();
@@ -106,14 +138,25 @@ impl Server {
             reel: reels.pop().expect("a reel for the one engine"),
             addresses: Vec::new(),
             staging_bytes: STAGING_BYTES,
-            spin: false,
+            // Answers that are due at a moment are not to wait for a sleeping CPU.
+            spin: !behaviour.pace.is_prompt(),
             congestion: Congestion::Default,
         })?;
         engine.listen(listener);
         let keep = behaviour.echo || behaviour.validate;
         let answers = Answers::new(&behaviour);
         let peers = (0..config.connections_per_thread).map(|_| Peer::new(keep)).collect();
+        let paced = !behaviour.pace.is_prompt() || behaviour.record;
         let shop = Shop {
+            pacer: paced.then(|| {
+                Pacer::new(&behaviour.pace, behaviour.seed.wrapping_add(index as u64), behaviour.record)
+            }),
+            detail: Detail::new(),
+            all_details,
+            unshown: false,
+            now: Nanos::ZERO,
+            stalls: behaviour.stalls.clone(),
+            first_request,
             behaviour,
             peers,
             template: RequestTemplate::default(),
@@ -129,9 +172,31 @@ impl Server {
 
     /// Waits for something to happen, counts it, answers it.
     pub(crate) fn turn(&mut self) {
-        let until = self.engine.now() + WAIT_MAX;
+        let now = self.engine.now();
+        let mut until = now + WAIT_MAX;
+        if let Some(pacer) = &self.shop.pacer {
+            until = until.min(pacer.idle_until(now));
+        }
+        if !self.shop.stalls.is_empty() {
+            until = until.min(self.shop.freeze(now));
+        }
+        let before = self.shop.totals.requests;
         self.engine.turn(until, &mut self.shop);
+        let now = self.engine.now();
+        self.shop.release_due(now);
+        self.shop.note_turn(now, self.shop.totals.requests - before);
         self.shop.all_counters[self.shop.index].publish(&self.shop.totals);
+        self.answer();
+    }
+
+    /// All requests that were recorded.
+    pub(crate) fn take_records(&mut self) -> Vec<Record> {
+        self.shop.detail.show(&self.shop.all_details[self.shop.index]);
+        self.shop.pacer.as_mut().map(Pacer::take_records).unwrap_or_default()
+    }
+
+    /// Sends what is owed and closes what is over.
+    fn answer(&mut self) {
         while let Some(id) = self.shop.dirty.pop() {
             let peer = &mut self.shop.peers[id as usize];
             peer.dirty = false;
@@ -139,8 +204,7 @@ impl Server {
                 continue;
             }
             if peer.gone {
-                peer.closing = true;
-                self.engine.close(id);
+                self.close(id);
             } else if peer.usual > JOINED_MAX || peer.usual > 0 && peer.staged.is_empty() {
                 let count = peer.usual.min(REPEATS);
                 peer.usual -= count;
@@ -150,16 +214,29 @@ impl Server {
                 let len = peer.fill(self.engine.stage(id), self.shop.answers.usual(false));
                 peer.sending = true;
                 self.engine.send(id, Outgoing::Staged(len));
-            } else if peer.last {
-                peer.closing = true;
-                self.engine.close(id);
+            } else if peer.last && peer.held.is_empty() {
+                self.close(id);
             }
         }
+    }
+
+    fn close(&mut self, id: ConnectionId) {
+        let peer = &mut self.shop.peers[id as usize];
+        peer.closing = true;
+        self.shop.totals.discarded += peer.held.clear();
+        if peer.reset
+            && let Some(socket) = self.engine.socket(id)
+        {
+            // Without it the close would be an orderly one.
+            let _ = socket.set_linger(Some(Duration::ZERO));
+        }
+        self.engine.close(id);
     }
 }
 
 impl OnEvent for Shop {
-    fn reaped(&mut self, _now: Nanos) {
+    fn reaped(&mut self, now: Nanos) {
+        self.now = now;
         if self.behaviour.validate {
             self.received_unix_ms = validate::unix_ms_now();
         }
@@ -169,7 +246,7 @@ impl OnEvent for Shop {
     fn event(&mut self, id: ConnectionId, event: Event<'_>) {
         let peer = &mut self.peers[id as usize];
         match event {
-            Event::Received(bytes) if !peer.last => self.received(id, bytes),
+            Event::Received(bytes) if !peer.last && !peer.silent => self.received(id, bytes),
             Event::Received(_) => {}
             Event::Sent => {
                 peer.sending = false;
@@ -179,6 +256,7 @@ impl OnEvent for Shop {
             }
             Event::Connected => {
                 self.totals.connections += 1;
+                self.totals.discarded += peer.held.clear();
                 peer.open();
             }
             Event::Ended(cause) => {
@@ -202,9 +280,82 @@ impl Shop {
         }
     }
 
+    /// Answers what has been held back until now.
+    fn release_due(&mut self, now: Nanos) {
+        while let Some((id, life)) = self.pacer.as_mut().and_then(|pacer| pacer.next_due(now)) {
+            let peer = &mut self.peers[id as usize];
+            if peer.life != life || peer.closing || peer.gone {
+                continue;
+            }
+            while let Some(entry) = peer.held.release(now, peer.staged.end()) {
+                match entry.end {
+                    End::Answer => self.totals.ok += 1,
+                    End::Error => self.totals.errors += 1,
+                    End::Overload => self.totals.overloads += 1,
+                    End::Fault(fault) => {
+                        self.totals.faults[fault as usize] += 1;
+                        if fault == Fault::Reset {
+                            (peer.reset, peer.gone) = (true, true);
+                        }
+                    }
+                }
+                // What the clock showed a moment before the answer is handed over.
+                self.detail.times.saturating_record((now - entry.arrival).0);
+                if let Some(pacer) = &mut self.pacer {
+                    pacer.record(&entry, now);
+                }
+            }
+            self.mark(id);
+        }
+    }
+
+    /// Counts what a turn has answered at once, and shows details to the other threads when there is time.
+    fn note_turn(&mut self, now: Nanos, requests: u64) {
+        if requests > 0 {
+            self.unshown = true;
+            match &self.pacer {
+                None => self.detail.times.saturating_record_n((now - self.now).0, requests),
+                Some(pacer) => self.totals.leaked_bytes = pacer.leaked_bytes(),
+            }
+        } else if self.unshown
+            && self.pacer.as_ref().is_none_or(|pacer| pacer.idle_until(now) > now + WAIT_MAX)
+        {
+            self.unshown = false;
+            self.detail.show(&self.all_details[self.index]);
+        }
+    }
+
+    /// Freezes if it is time to; returns when it will be, or wants to be asked again.
+    fn freeze(&mut self, now: Nanos) -> Nanos {
+        if self.totals.requests > 0 {
+            let _ = self.first_request.compare_exchange(0, now.0, Ordering::Relaxed, Ordering::Relaxed);
+        }
+        let first = Nanos(self.first_request.load(Ordering::Relaxed));
+        if first == Nanos::ZERO {
+            return Nanos::MAX;
+        }
+        let mut next = Nanos::MAX;
+        let mut frozen = Nanos::ZERO;
+        self.stalls.retain(|stall| {
+            let is_due = now >= first + stall.at;
+            if is_due {
+                frozen = frozen + stall.length;
+            } else {
+                next = next.min(first + stall.at);
+            }
+            !is_due
+        });
+        if frozen > Nanos::ZERO {
+            let began = Instant::now();
+            std::thread::sleep(Duration::from_nanos(frozen.0));
+            self.totals.stall_ns += began.elapsed().as_nanos() as u64;
+        }
+        next
+    }
+
     #[inline]
     fn received(&mut self, id: ConnectionId, bytes: &[u8]) {
-        let Peer { reader, events, kept, answered, usual, staged, last, gone, .. } =
+        let Peer { reader, events, kept, answered, usual, staged, last, gone, held, silent, life, .. } =
             &mut self.peers[id as usize];
         let mut serving = Serving {
             behaviour: &self.behaviour,
@@ -219,13 +370,21 @@ impl Shop {
             usual,
             staged,
             last,
+            id,
+            life: *life,
+            now: self.now,
+            pacer: self.pacer.as_mut(),
+            held,
+            silent,
+            detail: &mut self.detail,
+            all_details: &self.all_details,
         };
         if let Err(malformed) = reader.receive(&mut self.template, bytes, &mut serving) {
             serving.totals.malformed += 1;
             let body = format!("{{\"error\":\"{malformed}\"}}");
             serving.stage(400, &body, true);
         }
-        if staged.len() > OWED_BYTES_MAX {
+        if staged.len() + held.len() > OWED_BYTES_MAX {
             self.totals.connections_cut += 1;
             staged.clear();
             (*last, *gone) = (true, true);
@@ -248,6 +407,14 @@ struct Serving<'a> {
     usual: &'a mut usize,
     staged: &'a mut Outbox,
     last: &'a mut bool,
+    id: ConnectionId,
+    life: u32,
+    now: Nanos,
+    pacer: Option<&'a mut Pacer>,
+    held: &'a mut Held,
+    silent: &'a mut bool,
+    detail: &'a mut Detail,
+    all_details: &'a [Shown],
 }
 
 impl OnRequest for Serving<'_> {
@@ -270,18 +437,61 @@ impl OnRequest for Serving<'_> {
     fn finished(&mut self, request: Request) -> ControlFlow<()> {
         *self.answered += 1;
         let last = !request.keep_alive || self.behaviour.close_after == Some(*self.answered);
-        let bodiless = request.route & BODILESS != 0;
+        let is_bodiless = request.route & BODILESS != 0;
         let route = Route::from_index(request.route & !BODILESS);
-        let answer_at = self.staged.end().len();
-        if !matches!(route, Route::Metrics | Route::Health) {
+        if matches!(route, Route::Metrics | Route::Hgrm | Route::Health) {
+            self.tell(route, is_bodiless, last);
+        } else {
             self.totals.requests += 1;
             self.totals.request_bytes += request.bytes;
+            let answer_at = self.staged.end().len();
+            let end = self.pacer.as_mut().map_or(End::Answer, |pacer| pacer.fate(self.now));
+            if end == End::Answer {
+                self.serve(route, is_bodiless, last);
+                if is_bodiless {
+                    self.cut_body(answer_at);
+                }
+            } else {
+                self.refuse(route, end, last);
+            }
+            match &mut self.pacer {
+                None => self.totals.ok += 1,
+                Some(_) => self.hold(answer_at, end),
+            }
         }
+        if last || *self.last || *self.silent { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+    }
+}
+
+impl Serving<'_> {
+    /// Answers about the sink itself, at once.
+    fn tell(&mut self, route: Route, is_bodiless: bool, last: bool) {
+        let answer_at = self.staged.end().len();
+        if route == Route::Health {
+            self.stage(200, "{\"status\":\"ok\"}", last);
+        } else {
+            self.all_counters[self.index].publish(self.totals);
+            self.detail.show(&self.all_details[self.index]);
+            let detail = Detail::of(self.all_details);
+            let text = match route {
+                Route::Hgrm => detail.hgrm(),
+                _ => Totals::of(self.all_counters).prometheus(self.behaviour.validate) + &detail.prometheus(),
+            };
+            self.staged.end().extend_from_slice(&answer(200, "text/plain; version=0.0.4", &text, last));
+            *self.last |= last;
+        }
+        if is_bodiless {
+            self.cut_body(answer_at);
+        }
+    }
+
+    #[inline]
+    fn serve(&mut self, route: Route, is_bodiless: bool, last: bool) {
         match route {
-            Route::Any if bodiless => self.stage_usual(last),
+            Route::Any if is_bodiless => self.stage_usual(last),
             Route::Any => self.usual(last),
             Route::Events => {
-                let count = self.events.finish();
+                let count = self.count_events();
                 match self.kept.take() {
                     None => self.take_events(count, last),
                     Some(kept) => {
@@ -291,29 +501,66 @@ impl OnRequest for Serving<'_> {
                     }
                 }
             }
-            Route::Health => self.stage(200, "{\"status\":\"ok\"}", last),
-            Route::Metrics => {
-                self.all_counters[self.index].publish(self.totals);
-                let text = Totals::of(self.all_counters).prometheus(self.behaviour.validate);
-                self.staged.end().extend_from_slice(&answer(200, "text/plain; version=0.0.4", &text, last));
+            Route::WrongMethod => self.reject(405, ROUTES, last),
+            Route::NotFound | Route::Health | Route::Metrics | Route::Hgrm => self.reject(404, ROUTES, last),
+        }
+    }
+
+    /// The events of the request that has come to its end.
+    #[inline]
+    fn count_events(&mut self) -> Option<u64> {
+        let count = self.events.finish();
+        self.detail.by_events[count.map_or(0, |count| EVENTS_MAX.min(count as usize))] += 1;
+        count
+    }
+
+    /// Takes no events, and stages what comes instead of the answer, if anything does.
+    fn refuse(&mut self, route: Route, end: End, last: bool) {
+        if route == Route::Events {
+            self.count_events();
+            if let Some(kept) = &mut self.kept {
+                kept.clear();
+            }
+        }
+        match end {
+            End::Answer => {}
+            End::Error => self.stage(500, "{\"error\":\"as asked for\"}", last),
+            End::Overload => {
+                let text = answer(429, "application/json", "{\"retryAfter\":1}", last);
+                let head_end = text.windows(2).position(|pair| pair == b"\r\n").map_or(0, |at| at + 2);
+                let out = self.staged.end();
+                out.extend_from_slice(&text[..head_end]);
+                out.extend_from_slice(b"Retry-After: 1\r\n");
+                out.extend_from_slice(&text[head_end..]);
                 *self.last |= last;
             }
-            Route::NotFound => self.reject(404, "there are POST /events, GET /health and GET /metrics", last),
-            Route::WrongMethod => {
-                self.reject(405, "there are POST /events, GET /health and GET /metrics", last)
+            End::Fault(Fault::Truncate) => {
+                let whole = self.answers.usual(true);
+                self.staged.end().extend_from_slice(&whole[..whole.len() / 2]);
             }
+            End::Fault(Fault::Malformed) => self.staged.end().extend_from_slice(b"HTP/1.1 what?\r\n\r\n"),
+            End::Fault(Fault::Reset | Fault::Close | Fault::Silent) => {}
         }
-        if bodiless {
-            self.cut_body(answer_at);
-        }
-        if last { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     }
-}
 
-impl Serving<'_> {
+    /// Holds back what was staged from there on until it is due.
+    fn hold(&mut self, answer_at: usize, end: End) {
+        let Some(pacer) = &mut self.pacer else { return };
+        let entry: Entry = pacer.entry(self.now, end);
+        if end == End::Fault(Fault::Silent) {
+            self.totals.faults[Fault::Silent as usize] += 1;
+            *self.silent = true;
+            return;
+        }
+        *self.last |= matches!(end, End::Fault(_));
+        let due = self.held.push(entry, &self.staged.end()[answer_at..]);
+        self.staged.end().truncate(answer_at);
+        pacer.promise(due, self.id, self.life);
+    }
+
     #[inline]
     fn usual(&mut self, last: bool) {
-        if self.staged.is_empty() && !last {
+        if self.pacer.is_none() && self.staged.is_empty() && !last {
             *self.usual += 1;
         } else {
             self.stage_usual(last);
@@ -398,6 +645,10 @@ impl Peer {
             last: false,
             gone: false,
             closing: false,
+            held: Held::default(),
+            silent: false,
+            reset: false,
+            life: 0,
         }
     }
 
@@ -414,6 +665,9 @@ impl Peer {
         self.last = false;
         self.gone = false;
         self.closing = false;
+        self.silent = false;
+        self.reset = false;
+        self.life = self.life.wrapping_add(1);
     }
 
     /// Moves what is owed to the front of `room`, and says how many bytes that was: usual answers first, then what is staged.
