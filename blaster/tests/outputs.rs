@@ -207,3 +207,18 @@ fn the_interval_log_has_a_line_an_interval_that_reads_back() {
     let encoded = lines[2].rsplit(',').next().unwrap();
     assert_eq!(blaster_core::report::encoding::decode(encoded).unwrap().len(), 1);
 }
+
+#[test]
+fn the_kernels_times_are_a_line_of_their_own_or_say_why_there_are_none() {
+    assert_lines(
+        &summary::render(&reports::closed(), 120, false),
+        &[
+            "wire          1,000 requests timed by the kernel: before the wire 2 µs / 8 µs (p50 / p99) · after it 3 µs / 11 µs",
+        ],
+    );
+    assert_lines(
+        &summary::render(&reports::unanswered(), 120, false),
+        &["wire          the kernel timed no request: the network device reports no times of departure"],
+    );
+    assert!(!summary::render(&reports::silent(), 120, false).contains("wire "), "nothing was sent");
+}

@@ -258,6 +258,25 @@ pub struct Generator {
     /// What else the machine counted.
     #[serde(default)]
     pub machine: Machine,
+    /// How much of some requests' time was spent on this machine.
+    #[serde(default)]
+    pub wire: Wire,
+}
+
+/// Requests that the kernel timed, for an eighth of the time one in 128 on each core: what they took before, on and after the wire. The parts of each
+/// add up to the time from its send to the first bytes of its answer.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Wire {
+    /// How many.
+    pub samples: u64,
+    /// From the send to the network device, the request's last byte.
+    pub before_ns: Latency,
+    /// From there until the answer came from the device: network and target.
+    pub wire_ns: Latency,
+    /// From there until the generator had it in hand.
+    pub after_ns: Latency,
+    /// Why there are none.
+    pub unavailable: Option<String>,
 }
 
 /// One core of the generator.
@@ -697,6 +716,19 @@ impl Collector {
             steal: facts.steal,
             retransmits: facts.retransmits,
             machine: facts.machine.clone(),
+            wire: self.wire(facts),
+        }
+    }
+
+    fn wire(&self, facts: &RunFacts) -> Wire {
+        let samples = self.wire.before.histogram().len();
+        let of = |series: &Series| Latency::of(series.histogram(), 0);
+        Wire {
+            samples,
+            before_ns: of(&self.wire.before),
+            wire_ns: of(&self.wire.between),
+            after_ns: of(&self.wire.after),
+            unavailable: facts.wire_unavailable.clone().filter(|_| samples == 0),
         }
     }
 

@@ -397,6 +397,7 @@ impl Page<'_> {
     fn machinery(&self) -> Vec<String> {
         let mut lines = self.connections();
         lines.extend(self.item("generator", &self.generator()));
+        lines.extend(self.item("wire", &self.wire()));
         lines.extend(self.item("seed", &self.report.seed.to_string()));
         if !self.report.tags.is_empty() {
             let tags: Vec<_> = self.report.tags.iter().map(|(key, value)| format!("{key}={value}")).collect();
@@ -476,6 +477,22 @@ impl Page<'_> {
             parts.push(format!("{} retransmitted by this machine", counted(retransmits, "segment")));
         }
         parts.join(" · ")
+    }
+
+    fn wire(&self) -> String {
+        let wire = &self.report.generator.wire;
+        match &wire.unavailable {
+            Some(why) => format!("the kernel timed no request: {why}"),
+            None if wire.samples == 0 => String::new(),
+            None => format!(
+                "{} timed by the kernel: before the wire {} / {} (p50 / p99) · after it {} / {}",
+                counted(wire.samples, "request"),
+                time(wire.before_ns.p50),
+                time(wire.before_ns.p99),
+                time(wire.after_ns.p50),
+                time(wire.after_ns.p99),
+            ),
+        }
     }
 
     fn cores_busy(&self) -> Option<String> {
