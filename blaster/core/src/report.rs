@@ -769,10 +769,8 @@ fn slo_outcome(slo: &Slo, requests: &Requests, times: &Times) -> SloOutcome {
         _ => None,
     };
     let ok = slo.judge(observed);
-    // A lower end that is not known is 0, an upper one endless.
-    let keeps =
-        |[low, high]: Ends| [slo.judge(Some(low.unwrap_or(0) as f64)), slo.judge(high.map(|ns| ns as f64))];
-    let decided = interval_95.is_none_or(|ends| keeps(ends) == [ok; 2]);
+    let keeps = |end: Option<u64>| slo.judge(end.map(|ns| ns as f64));
+    let decided = interval_95.is_none_or(|ends: Ends| ends.map(keeps) == [ok; 2]);
     SloOutcome { expr: slo.text.clone(), observed, interval_95, decided, ok }
 }
 

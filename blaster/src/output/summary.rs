@@ -592,7 +592,8 @@ fn observed(slo: &SloOutcome) -> String {
     let is_fraction = slo.expr.starts_with("errors") || slo.expr.starts_with("achieved");
     match slo.observed {
         None if is_fraction => "no request".to_owned(),
-        None => "∞ (never answered)".to_owned(),
+        None if slo.decided => "∞ (never answered)".to_owned(),
+        None => format!("∞{}", within(slo)),
         Some(fraction) if is_fraction => percent(fraction),
         Some(ns) => format!("{}{}", Nanos(ns.round() as u64), within(slo)),
     }
@@ -605,9 +606,16 @@ fn within(slo: &SloOutcome) -> String {
     format!(" ({}{undecided})", span(ends))
 }
 
-/// Both ends of an interval.
+/// Both ends of an interval, and the unit once if they share it.
 fn span([low, high]: Ends) -> String {
-    format!("{} - {}", low.map_or("0".to_owned(), |ns| Nanos(ns).to_string()), time(high))
+    let (low, high) = (time(low), time(high));
+    if low == high {
+        return low;
+    }
+    match (low.split_once(' '), high.split_once(' ')) {
+        (Some((number, unit)), Some((_, other))) if unit == other => format!("{number}-{high}"),
+        _ => format!("{low} - {high}"),
+    }
 }
 
 fn counted(count: u64, noun: &str) -> String {
