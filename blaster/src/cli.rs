@@ -228,6 +228,9 @@ pub struct RunArgs {
     /// Print no live line
     #[arg(long, help_heading = "Output")]
     pub no_progress: bool,
+    /// Let the kernel time no request: the report then says nothing of the time before and after the wire
+    #[arg(long, help_heading = "Output")]
+    pub no_wire_times: bool,
 }
 
 /// `blaster sink`.

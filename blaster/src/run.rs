@@ -190,6 +190,7 @@ pub fn run(settings: &mut Settings, observer: &mut impl Observer) -> Result<Repo
         machine: machine_before.machine(&machine_after, wall, &shard_facts, different_addresses),
         steal: machine_before.steal(&machine_after, wall, shard_cpus.len()),
         retransmits: machine_before.retransmits(&machine_after),
+        wire_unavailable: shard_facts.iter().find_map(|facts| facts.wire_unavailable).map(str::to_owned),
     };
     drop(shards);
     drop(sink);
@@ -460,6 +461,7 @@ fn shard_plans(
                     addresses: all_addresses.clone(),
                     spin,
                     congestion: settings.congestion.clone(),
+                    wire: settings.wire_times,
                 },
                 worker: WorkerPlan {
                     streams,

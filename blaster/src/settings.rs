@@ -42,6 +42,8 @@ pub struct Settings {
     connections: Option<u32>,
     /// Where results go.
     pub outputs: Outputs,
+    /// Let the kernel time some requests.
+    pub wire_times: bool,
     /// A client-limited run is no failure.
     pub allow_invalid: bool,
 }
@@ -130,6 +132,7 @@ impl Settings {
             pipeline,
             connections: args.connections,
             outputs,
+            wire_times: !args.no_wire_times,
             allow_invalid: args.allow_invalid,
         })
     }
@@ -212,7 +215,7 @@ pub enum UsageError {
     },
     /// More faults than requests.
     #[error(
-        "the shares of errors and faults add up to {0} %: at most 100 % of the requests can have one, lower them"
+        "the shares of errors and faults add up to {0:.2} %: at most 100 % of the requests can have one, lower them"
     )]
     FaultsTooMany(f64),
     /// A queue or a record that several threads would each have of their own.

@@ -69,6 +69,8 @@ pub struct ShardFacts {
     pub pressure: Pressure,
     /// Of the connections open at the end.
     pub tcp: Option<Tcp>,
+    /// Why the kernel timed none of its requests, if it did not.
+    pub wire_unavailable: Option<&'static str>,
 }
 
 /// All shards of a run, seen from the reporting thread.
@@ -260,6 +262,7 @@ async fn hot_loop(
                 - at_start.pressure.completion_overflows,
             buffers_starved: at_end.pressure.buffers_starved - at_start.pressure.buffers_starved,
         },
+        wire_unavailable: worker.engine().wire_unavailable(),
         tcp: socket::tcp_info(worker.engine().sockets().take(TCP_INFO_CONNECTIONS)),
     }));
 }

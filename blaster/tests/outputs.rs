@@ -49,7 +49,7 @@ fn a_summary_of_80_columns_begins_with_the_verdict_and_wraps_explanations() {
             "blaster 0.1.0 · 1,000,000 req/s for 30 s -> http://api:3000/events · events, 1",
             "✓ VALID          the generator kept its schedule: own lateness p99 41 µs, core",
             "                 61 % busy",
-            "✓ p99<500ms      3.91 ms (3.91 ms - 3.91 ms)",
+            "✓ p99<500ms      3.91 ms (3.91 ms)",
             "✗ errors<0.1%    0.24 %",
             "offered     30,000,000  1,000,000/s",
             "sent        30,000,000  1,000,000/s  100.00 %   12.4 GB sent, 3.1 GB received",
@@ -57,8 +57,7 @@ fn a_summary_of_80_columns_begins_with_the_verdict_and_wraps_explanations() {
             "429             71,002      2,367/s    0.24 %   the target says it is full:",
             "                                                lower the rate or add instances",
             "lateness          4 µs    4 µs    41 µs      –   900 µs  6.71 µs",
-            "  response time: from the intended moment; p99 within 3.91 ms - 3.91 ms (95 %) ·",
-            "  service time: from the actual send · lateness: own 4 µs / 41 µs (p50 / p99),",
+            "  response time: from the intended moment; p99 within 3.91 ms (95 %) · service",
         ],
     );
 }
@@ -206,4 +205,19 @@ fn the_interval_log_has_a_line_an_interval_that_reads_back() {
     assert!(lines[2].starts_with("2.000,1.000,2.0"), "{}", lines[2]);
     let encoded = lines[2].rsplit(',').next().unwrap();
     assert_eq!(blaster_core::report::encoding::decode(encoded).unwrap().len(), 1);
+}
+
+#[test]
+fn the_kernels_times_are_a_line_of_their_own_or_say_why_there_are_none() {
+    assert_lines(
+        &summary::render(&reports::closed(), 120, false),
+        &[
+            "wire          1,000 requests timed by the kernel: before the wire 2 µs / 8 µs (p50 / p99) · after it 3 µs / 11 µs",
+        ],
+    );
+    assert_lines(
+        &summary::render(&reports::unanswered(), 120, false),
+        &["wire          the kernel timed no request: the network device reports no times of departure"],
+    );
+    assert!(!summary::render(&reports::silent(), 120, false).contains("wire "), "nothing was sent");
 }

@@ -44,8 +44,15 @@ fn a_key_more_or_less_or_of_another_type_is_noticed() {
     let report = sample("several classes");
     let objects =
         ["", "/requests", "/rate", "/response_time_ns", "/lateness_ns/own", "/plan", "/generator/cores/0"];
-    let more =
-        ["/verdict", "/classes/0", "/intervals/0", "/warmup", "/connections/failed", "/histograms/clipped"];
+    let more = [
+        "/verdict",
+        "/classes/0",
+        "/intervals/0",
+        "/warmup",
+        "/connections/failed",
+        "/histograms/clipped",
+        "/generator/wire",
+    ];
     for path in objects.iter().chain(&more) {
         let mut with_more = report.clone();
         with_more.pointer_mut(path).unwrap().as_object_mut().unwrap().insert("new_key".to_owned(), json!(1));

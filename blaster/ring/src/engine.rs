@@ -9,6 +9,7 @@
 //! - **INV-E2** The ring's memory (buffers, reel, staging, addresses) is freed only when every operation has completed:
 //!   (accepts touch none) `drop` cancels and waits, and leaks all of it if the kernel should not comply.
 //! - **INV-E4** A descriptor that accept hands over is owned by nobody else; the listener's own outlives the accept armed on it.
+//! - **INV-E5** The header of timed receives is boxed once at construction and never changes.
 //! - **INV-E3** Addresses are boxed once at construction and never change: a connect reads them at any time.
 
 use std::io;
@@ -23,7 +24,7 @@ use blaster_core::load::engine::{
 use blaster_core::load::tape::Reel;
 use blaster_core::time::Nanos;
 use io_uring::cqueue::{self, buffer_select, more};
-use io_uring::types::{Fd, Fixed};
+use io_uring::types::{Fd, Fixed, RecvMsgOut};
 use io_uring::{opcode, squeue};
 use socket2::{SockAddr, Socket};
 
@@ -33,6 +34,7 @@ use crate::ring::Ring;
 use crate::slots::{Pending, Slot};
 use crate::socket::{self, Congestion};
 use crate::staging::Staging;
+use crate::wire::{self, Wire};
 
 /// What an engine is made for.
 pub struct EngineConfig {
@@ -52,6 +54,8 @@ pub struct EngineConfig {
     pub spin: bool,
     /// Of the connections it opens and accepts.
     pub congestion: Congestion,
+    /// Let the kernel time requests when asked to ([`Engine::time_next`]).
+    pub wire: bool,
 }
 
 /// The longest wait that is spun through, where a sleeping thread wakes up on time.
@@ -88,6 +92,7 @@ pub struct UringEngine {
     /// Time spent polling for want of anything else to do.
     spun: Nanos,
     pressure: Pressure,
+    wire: Wire,
 }
 
 /// How often the ring was short of room, since the engine was made.
@@ -105,6 +110,7 @@ struct Memory {
     reel: Reel,
     staging: Staging,
     addresses: Box<[(SocketAddr, SockAddr)]>,
+    timed_header: Box<libc::msghdr>,
 }
 
 /// What a completion belongs to; in the upper half of its user data, above the slot.
@@ -116,6 +122,7 @@ enum Operation {
     Receive = 3,
     Cancel = 4,
     Accept = 5,
+    ReceiveTimed = 6,
 }
 
 impl UringEngine {
@@ -146,6 +153,7 @@ impl UringEngine {
             reel: config.reel,
             staging: Staging::new(connections as usize, config.staging_bytes)?,
             addresses: config.addresses.into_iter().map(|address| (address, address.into())).collect(),
+            timed_header: Box::new(wire::receive_header()),
         };
         Ok(Self {
             ring,
@@ -163,6 +171,7 @@ impl UringEngine {
             oversleep: Nanos::ZERO,
             spun: Nanos::ZERO,
             pressure: Pressure::default(),
+            wire: Wire::new(config.wire),
         })
     }
 
@@ -189,6 +198,11 @@ impl UringEngine {
         self.slots.iter().filter_map(|slot| slot.socket.as_ref())
     }
 
+    /// Why the kernel has timed no request, if it has not.
+    pub fn wire_unavailable(&self) -> Option<&'static str> {
+        self.wire.unavailable()
+    }
+
     /// The socket of an open slot.
     pub fn socket(&self, id: ConnectionId) -> Option<&Socket> {
         self.slots[id as usize].socket.as_ref()
@@ -208,11 +222,23 @@ impl UringEngine {
         self.submit(id, Operation::Receive, entry);
     }
 
+    fn arm_receive_timed(&mut self, id: ConnectionId) {
+        let header: *const libc::msghdr = &*self.memory.timed_header;
+        let entry = opcode::RecvMsgMulti::new(Fixed(id), header, buffers::GROUP).build();
+        self.slots[id as usize].receiving_timed = true;
+        self.submit(id, Operation::ReceiveTimed, entry);
+    }
+
+    fn cancel(&mut self, id: ConnectionId, operation: Operation) {
+        let entry = opcode::AsyncCancel::new(tag(operation, id)).build();
+        self.submit(id, Operation::Cancel, entry);
+    }
+
     /// Queues an operation of a slot.
     #[inline]
     fn submit(&mut self, id: ConnectionId, operation: Operation, entry: squeue::Entry) {
         self.slots[id as usize].outstanding += 1;
-        // SAFETY: INV-E1 for sends, INV-E3 for connects, INV-B1 for receives; cancels carry no memory.
+        // SAFETY: INV-E1 for sends, INV-E3 for connects, INV-B1 and INV-E5 for receives; cancels carry no memory.
         unsafe { self.ring.push(&entry.user_data(tag(operation, id))) };
     }
 
@@ -297,6 +323,10 @@ impl UringEngine {
                 slot.receiving = !is_last;
                 self.received(id, result, entry.flags(), on);
             }
+            Operation::ReceiveTimed => {
+                slot.receiving_timed = !is_last;
+                self.received_timed(id, result, entry.flags(), on);
+            }
             Operation::Send => self.sent(id, result, on),
             Operation::Connect => {
                 slot.connecting = false;
@@ -321,6 +351,10 @@ impl UringEngine {
     fn received(&mut self, id: ConnectionId, result: i32, flags: u32, on: &mut impl OnEvent) {
         let slot = &self.slots[id as usize];
         let (closing, receiving) = (slot.closing, slot.receiving);
+        if slot.receiving_timed && result > 0 {
+            // Unasked for, or not the first bytes after the send: nothing that could be timed.
+            self.stop_timing(id);
+        }
         if let Some(buffer) = buffer_select(flags) {
             let buffers = &mut self.memory.buffers;
             if result > 0 && !closing {
@@ -332,19 +366,86 @@ impl UringEngine {
             return;
         }
         match result {
-            0 if slot.send_failed => on.event(id, Event::Ended(EndCause::Reset)),
-            0 => on.event(id, Event::Ended(EndCause::Closed)),
+            0 => on.event(id, Event::Ended(self.end_cause(id))),
             _ if result > 0 && receiving => {}
             _ if result > 0 => self.rearm.push(id),
             _ => match -result {
                 // No buffer was free; those of this turn are given back before the receive is armed again.
-                error @ (libc::ENOBUFS | libc::EINTR | libc::EAGAIN) => {
+                // Cancelled is what gave way to the other kind of receive.
+                error @ (libc::ENOBUFS | libc::EINTR | libc::EAGAIN | libc::ECANCELED) => {
                     self.pressure.buffers_starved += u64::from(error == libc::ENOBUFS);
                     self.rearm.push(id);
                 }
                 _ => on.event(id, Event::Ended(EndCause::Reset)),
             },
         }
+    }
+
+    /// What [`Self::received`] does, of the receive that hands the kernel's times over with the bytes.
+    fn received_timed(&mut self, id: ConnectionId, result: i32, flags: u32, on: &mut impl OnEvent) {
+        let slot = &self.slots[id as usize];
+        let (closing, receiving) = (slot.closing, slot.receiving_timed);
+        let mut len = result;
+        if let Some(buffer) = buffer_select(flags) {
+            let memory = &mut *self.memory;
+            if result > 0 {
+                let filled = memory.buffers.bytes(buffer, result as usize);
+                let message = RecvMsgOut::parse(filled, &memory.timed_header)
+                    .expect("the kernel says what it filled in");
+                let bytes = message.payload_data();
+                len = bytes.len() as i32;
+                if let (1.., false, Some(socket)) = (len, closing, &slot.socket) {
+                    if self.wire.is_timing(id)
+                        && let Some(times) =
+                            self.wire.handle_arrival(socket, message.control_data(), self.clock)
+                    {
+                        on.wire(id, times);
+                    }
+                    on.event(id, Event::Received(bytes));
+                }
+            }
+            memory.buffers.give_back(buffer);
+        }
+        if closing {
+            return;
+        }
+        match len {
+            0 => on.event(id, Event::Ended(self.end_cause(id))),
+            _ if len > 0 && receiving && self.wire.is_timing(id) => {}
+            _ if len > 0 && receiving => self.cancel(id, Operation::ReceiveTimed),
+            _ if len > 0 => {
+                self.forget_timing(id);
+                self.rearm.push(id);
+            }
+            _ => match -len {
+                libc::ENOBUFS | libc::EINTR | libc::EAGAIN | libc::ECANCELED => {
+                    self.forget_timing(id);
+                    self.rearm.push(id);
+                }
+                libc::EINVAL | libc::EOPNOTSUPP => {
+                    self.wire.give_up("this kernel has no multishot receive of messages");
+                    self.rearm.push(id);
+                }
+                _ => on.event(id, Event::Ended(EndCause::Reset)),
+            },
+        }
+    }
+
+    /// Has the usual receive take over again.
+    fn stop_timing(&mut self, id: ConnectionId) {
+        self.forget_timing(id);
+        self.cancel(id, Operation::ReceiveTimed);
+    }
+
+    fn forget_timing(&mut self, id: ConnectionId) {
+        if self.wire.is_timing(id) {
+            self.wire.abandon(self.slots[id as usize].socket.as_ref());
+        }
+    }
+
+    /// How a stream came to its end: a failed send takes the error of a reset away.
+    fn end_cause(&self, id: ConnectionId) -> EndCause {
+        if self.slots[id as usize].send_failed { EndCause::Reset } else { EndCause::Closed }
     }
 
     #[inline]
@@ -363,7 +464,7 @@ impl UringEngine {
         match result {
             taken if taken >= 0 => on.event(id, Event::Sent),
             // The receive side tells how the connection ended; it may still hold answers. After a half-close nobody else would.
-            _ if slot.receiving => slot.send_failed = true,
+            _ if slot.receiving || slot.receiving_timed => slot.send_failed = true,
             _ => on.event(id, Event::Ended(EndCause::Reset)),
         }
     }
@@ -405,9 +506,17 @@ impl UringEngine {
         }
         self.memory.buffers.publish();
         while let Some(id) = self.rearm.pop() {
-            if !self.slots[id as usize].closing {
+            let slot = &self.slots[id as usize];
+            if !slot.closing && !slot.receiving && !slot.receiving_timed {
                 self.arm_receive(id);
             }
+        }
+    }
+
+    /// The departure of the request being timed, which is known as soon as the kernel has handed its last byte over.
+    fn read_departure(&mut self, id: ConnectionId) {
+        if let Some(socket) = &self.slots[id as usize].socket {
+            self.wire.read_departure(socket);
         }
     }
 }
@@ -441,7 +550,25 @@ impl Engine for UringEngine {
             }
             Outgoing::Staged(len) => Pending::new(&self.memory.staging.room(id)[..len], 0..0),
         };
+        self.wire.handle_send(id, pending.len);
         self.submit_send(id, pending);
+    }
+
+    fn time_next(&mut self, id: ConnectionId) -> bool {
+        let slot = &self.slots[id as usize];
+        match (slot.receiving, slot.receiving_timed) {
+            (false, true) if self.wire.is_timing(id) => {
+                self.wire.begin(slot.socket.as_ref().expect("an open slot has a socket"))
+            }
+            (true, false) if self.wire.is_free(self.active_at) => {
+                self.wire.prepare(id, self.clock);
+                // In this order: the kernel takes submissions one by one, and what is sent comes after them.
+                self.cancel(id, Operation::Receive);
+                self.arm_receive_timed(id);
+                false
+            }
+            _ => false,
+        }
     }
 
     #[inline]
@@ -460,6 +587,8 @@ impl Engine for UringEngine {
         let slot = &mut self.slots[id as usize];
         debug_assert!(!slot.closing, "a connection is closed once");
         slot.closing = true;
+        self.forget_timing(id);
+        let slot = &self.slots[id as usize];
         if slot.outstanding == 0 {
             self.released.push(id);
             return;
@@ -468,11 +597,11 @@ impl Engine for UringEngine {
         let under_way = [
             (slot.connecting, Operation::Connect),
             (slot.receiving, Operation::Receive),
+            (slot.receiving_timed, Operation::ReceiveTimed),
             (slot.sending.is_some(), Operation::Send),
         ];
         for (_, operation) in under_way.into_iter().filter(|(is_under_way, _)| *is_under_way) {
-            let entry = opcode::AsyncCancel::new(tag(operation, id)).build();
-            self.submit(id, Operation::Cancel, entry);
+            self.cancel(id, operation);
         }
     }
 
@@ -483,6 +612,10 @@ impl Engine for UringEngine {
             self.enter(0, None);
             self.active_at = self.clock.now();
             on.submitted(self.active_at);
+            self.wire.end_window(self.active_at);
+            if let Some(id) = self.wire.departing() {
+                self.read_departure(id);
+            }
         }
         self.wait(until);
         on.reaped(self.clock.now());
@@ -541,6 +674,7 @@ fn untag(data: u64) -> (Operation, ConnectionId) {
         3 => Operation::Receive,
         4 => Operation::Cancel,
         5 => Operation::Accept,
+        6 => Operation::ReceiveTimed,
         other => unreachable!("user data of no operation of ours: {other}"),
     };
     (operation, data as u32)

@@ -2,7 +2,7 @@
 //!
 //! A [`UringEngine`] belongs to one thread and one worker. Inside: [`ring`] (set-up and the enter call), `buffers`
 //! (the ring of receive buffers shared by all connections), `slots` and `staging` (what the kernel holds for each
-//! connection, and where bytes off the tape are written), [`engine`] (the turn). Around it: [`clock`], [`socket`], [`mod@probe`] (what this kernel allows),
+//! connection, and where bytes off the tape are written), `wire` (the kernel's times of single requests), [`engine`] (the turn). Around it: [`clock`], [`socket`], [`mod@probe`] (what this kernel allows),
 //! [`system`] (CPUs, limits, times of this process).
 
 mod buffers;
@@ -15,6 +15,7 @@ mod slots;
 pub mod socket;
 mod staging;
 pub mod system;
+mod wire;
 
 pub use clock::Clock;
 pub use engine::{EngineConfig, UringEngine};

@@ -16,6 +16,8 @@ pub(crate) struct Slot {
     pub(crate) connecting: bool,
     /// A multishot receive is armed.
     pub(crate) receiving: bool,
+    /// A multishot receive that hands the kernel's times over is armed: instead of the other, or as long as that is being cancelled.
+    pub(crate) receiving_timed: bool,
     /// The rest of the send that is with the kernel.
     pub(crate) sending: Option<Pending>,
     /// A send failed: an end of stream that follows was a reset, whose error the send took away.
@@ -65,6 +67,7 @@ impl Slot {
         self.closing = false;
         self.connecting = false;
         self.receiving = false;
+        self.receiving_timed = false;
         self.sending = None;
         self.send_failed = false;
     }

@@ -141,6 +141,7 @@ impl Server {
             // Answers that are due at a moment are not to wait for a sleeping CPU.
             spin: !behaviour.pace.is_prompt(),
             congestion: Congestion::Default,
+            wire: false,
         })?;
         engine.listen(listener);
         let keep = behaviour.echo || behaviour.validate;

@@ -397,6 +397,7 @@ impl Page<'_> {
     fn machinery(&self) -> Vec<String> {
         let mut lines = self.connections();
         lines.extend(self.item("generator", &self.generator()));
+        lines.extend(self.item("wire", &self.wire()));
         lines.extend(self.item("seed", &self.report.seed.to_string()));
         if !self.report.tags.is_empty() {
             let tags: Vec<_> = self.report.tags.iter().map(|(key, value)| format!("{key}={value}")).collect();
@@ -476,6 +477,22 @@ impl Page<'_> {
             parts.push(format!("{} retransmitted by this machine", counted(retransmits, "segment")));
         }
         parts.join(" · ")
+    }
+
+    fn wire(&self) -> String {
+        let wire = &self.report.generator.wire;
+        match &wire.unavailable {
+            Some(why) => format!("the kernel timed no request: {why}"),
+            None if wire.samples == 0 => String::new(),
+            None => format!(
+                "{} timed by the kernel: before the wire {} / {} (p50 / p99) · after it {} / {}",
+                counted(wire.samples, "request"),
+                time(wire.before_ns.p50),
+                time(wire.before_ns.p99),
+                time(wire.after_ns.p50),
+                time(wire.after_ns.p99),
+            ),
+        }
     }
 
     fn cores_busy(&self) -> Option<String> {
@@ -575,7 +592,8 @@ fn observed(slo: &SloOutcome) -> String {
     let is_fraction = slo.expr.starts_with("errors") || slo.expr.starts_with("achieved");
     match slo.observed {
         None if is_fraction => "no request".to_owned(),
-        None => "∞ (never answered)".to_owned(),
+        None if slo.decided => "∞ (never answered)".to_owned(),
+        None => format!("∞{}", within(slo)),
         Some(fraction) if is_fraction => percent(fraction),
         Some(ns) => format!("{}{}", Nanos(ns.round() as u64), within(slo)),
     }
@@ -588,9 +606,16 @@ fn within(slo: &SloOutcome) -> String {
     format!(" ({}{undecided})", span(ends))
 }
 
-/// Both ends of an interval.
+/// Both ends of an interval, and the unit once if they share it.
 fn span([low, high]: Ends) -> String {
-    format!("{} - {}", low.map_or("0".to_owned(), |ns| Nanos(ns).to_string()), time(high))
+    let (low, high) = (time(low), time(high));
+    if low == high {
+        return low;
+    }
+    match (low.split_once(' '), high.split_once(' ')) {
+        (Some((number, unit)), Some((_, other))) if unit == other => format!("{number}-{high}"),
+        _ => format!("{low} - {high}"),
+    }
 }
 
 fn counted(count: u64, noun: &str) -> String {

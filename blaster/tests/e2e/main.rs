@@ -13,3 +13,4 @@ mod payloads;
 mod report;
 mod server;
 mod sink;
+mod wire;

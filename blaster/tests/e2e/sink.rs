@@ -40,6 +40,12 @@ impl Sink {
         text.lines().filter_map(metric).collect()
     }
 
+    /// Interrupts it, and waits until it has written what it leaves behind.
+    fn end(self) {
+        self.running.signal("INT");
+        assert_eq!(self.running.within(ALLOWANCE).status, Some(0));
+    }
+
     fn connect(&self) -> TcpStream {
         let stream = TcpStream::connect(&self.address).expect("it listens");
         stream.set_nodelay(true).expect("a socket option");
@@ -402,4 +408,114 @@ fn a_client_that_never_reads_is_cut_off() {
     use std::io::ErrorKind::{BrokenPipe, ConnectionReset};
     assert!(matches!(kind, BrokenPipe | ConnectionReset), "{kind:?}");
     assert_eq!(sink.metrics()["connections_cut"], 1);
+}
+
+/// Every request the sink has read came to one of its ends; the sum of these.
+fn ends(metrics: &BTreeMap<String, u64>) -> u64 {
+    let of = |prefix: &str| -> u64 {
+        metrics.iter().filter(|(name, _)| name.starts_with(prefix)).map(|(_, count)| count).sum()
+    };
+    of("answers_total{") + of("faults_total{") + metrics["discarded"]
+}
+
+#[test]
+fn every_request_that_a_faulty_sink_read_came_to_one_of_its_ends() {
+    let faults = "close:1%,truncate:1%,malformed:1%,silent:0.5%";
+    let sink = Sink::start(&["--faults", faults, "--reset-rate", "1%", "--error-rate", "5%", "--seed", "3"]);
+    let load = Load {
+        rate: "5k",
+        depth: 8,
+        connections: 16,
+        timeout: Duration::from_millis(200),
+        ..Load::at(sink.address.clone())
+    };
+    let report = load.run().report;
+    let metrics = sink.metrics();
+    assert_eq!(ends(&metrics), metrics["requests"], "{metrics:?}");
+    // Answers may be lost with their connection, and requests never read: each step has at most as many as the one before.
+    let answered = metrics["answers_total{kind=\"ok\"}"] + metrics["answers_total{kind=\"error\"}"];
+    let completed = report.ok() + report.count("/requests/unexpected_status");
+    assert!(completed <= answered && answered <= metrics["requests"], "{completed} {metrics:?}");
+    assert!(metrics["requests"] <= report.sent(), "{metrics:?}");
+    for kind in ["reset", "close", "truncate", "malformed", "silent"] {
+        assert!(metrics[&format!("faults_total{{kind=\"{kind}\"}}")] > 0, "{kind}: {metrics:?}");
+    }
+    for kind in ["reset", "closed", "timeout", "malformed"] {
+        assert!(report.error(kind) > 0, "{kind}: {:#}", report.at("/requests/errors"));
+    }
+    assert_eq!(report.status(500), report.count("/requests/unexpected_status"));
+}
+
+#[test]
+fn without_lost_connections_both_sides_count_the_same() {
+    let sink = Sink::start(&["--error-rate", "10%", "--latency", "exp:1ms"]);
+    let load = Load { flags: &["--batch", "1:10,10:5"], depth: 4, ..Load::at(sink.address.clone()) };
+    let report = load.run().report;
+    let metrics = sink.metrics();
+    assert_eq!(metrics["requests"], report.sent());
+    assert_eq!(metrics["answers_total{kind=\"error\"}"], report.status(500));
+    assert_eq!(metrics["answers_total{kind=\"ok\"}"], report.ok());
+    assert_eq!(metrics["events"], report.count("/events/acknowledged"));
+    for (events, class) in [(1, 0), (10, 1)] {
+        let counted = metrics[&format!("requests_by_events_total{{events=\"{events}\"}}")];
+        assert_eq!(counted, report.count(&format!("/classes/{class}/requests/sent")), "{metrics:?}");
+    }
+    assert!(report.at("/service_time_ns/max").as_u64() > Some(1_000_000));
+}
+
+#[test]
+fn a_full_buffer_answers_429_and_says_when_to_come_back() {
+    let sink = Sink::start(&["--capacity", "1", "--buffer", "3"]);
+    let text = sink.talk(&[post("{}").repeat(5).as_bytes(), LAST_REQUEST.as_bytes()]);
+    assert_eq!(text.matches("HTTP/1.1 202 Accepted\r\n").count(), 3, "{text}");
+    let refused = "HTTP/1.1 429 Too Many Requests\r\nRetry-After: 1\r\n";
+    assert!(text.matches(refused).count() >= 2 && text.contains("{\"retryAfter\":1}"), "{text}");
+}
+
+#[test]
+fn a_queue_serves_in_turn_and_its_record_says_so() {
+    let directory = Directory::new();
+    let file = directory.path("record");
+    let sink = Sink::start(&["--service", "spin:2ms", "--record", file.to_str().unwrap()]);
+    let report = Load { rate: "200", ..Load::at(sink.address.clone()) }.run().report;
+    let hgrm = sink.talk(&[b"GET /hgrm HTTP/1.1\r\nHost: sink\r\nConnection: close\r\n\r\n"]);
+    assert!(hgrm.contains("#[Max") && hgrm.contains("Percentile"), "{hgrm}");
+    sink.end();
+    let bytes = std::fs::read(&file).expect("a record");
+    let numbers: Vec<_> =
+        bytes.chunks_exact(8).map(|bytes| u64::from_le_bytes(bytes.try_into().unwrap())).collect();
+    assert_eq!(numbers.len() as u64, report.sent() * 3);
+    // Lindley: served from when it comes or the one before is done, whichever is later; answered no sooner than that.
+    let mut free_at = 0;
+    for request in numbers.chunks_exact(3) {
+        let [arrival, service, answered] = request.try_into().unwrap();
+        assert_eq!(service, 2_000_000);
+        free_at = arrival.max(free_at) + service;
+        assert!(answered >= free_at, "{answered} is before {free_at}");
+    }
+}
+
+#[test]
+fn a_stall_freezes_the_whole_sink_and_is_charged_to_it() {
+    let sink = Sink::start(&["--stall", "100ms@50ms"]);
+    let report = Load { connections: 100, ..Load::at(sink.address.clone()) }.run().report;
+    assert_eq!(report.ok(), Load::SCHEDULED);
+    assert!(sink.metrics()["stall_ns"] >= 100_000_000);
+    assert!(report.at("/service_time_ns/max").as_u64() >= Some(90_000_000), "{report:?}");
+}
+
+#[test]
+fn a_pace_that_cannot_be_is_refused() {
+    for (flags, words) in [
+        (&["--error-rate", "60%", "--reset-rate", "50%"][..], "at most 100 %"),
+        (&["--service", "spin:1ms", "--cores", "0,1"], "wants one thread"),
+        (&["--service", "spin:0s"], "leave the flag out"),
+        (&["--latency", "gamma:5ms"], "lognormal:5ms,0.5"),
+        (&["--faults", "fire:1%"], "truncate"),
+        (&["--stall", "5s"], "1s@5s"),
+    ] {
+        let ended = Running::start(Command::new(BLASTER).arg("sink").args(flags)).within(ALLOWANCE);
+        assert_eq!(ended.status, Some(2), "{ended:?}");
+        assert!(ended.stderr.contains(words), "{}", ended.stderr);
+    }
 }

@@ -50,6 +50,9 @@ pub fn closed() -> Report {
     fill(&mut class.response_ok, 90_000, 200_000, 900_000);
     fill(&mut class.service, 90_000, 200_000, 900_000);
     recorder.sends = 600_000;
+    fill(&mut recorder.wire.before, 2_000, 8_000, 90_000);
+    fill(&mut recorder.wire.between, 84_000, 180_000, 800_000);
+    fill(&mut recorder.wire.after, 3_000, 11_000, 70_000);
     let plan = PlanFacts {
         rate: AskedRate::max(),
         arrivals: None,
@@ -84,6 +87,7 @@ pub fn unanswered() -> Report {
     let stages = Some("30s:1000,10s:=5000".to_owned());
     let plan = PlanFacts { rate: AskedRate::PerSecond(5_000.0), stages, ..plan() };
     let facts = RunFacts {
+        wire_unavailable: Some("the network device reports no times of departure".to_owned()),
         interrupted: true,
         duration: Nanos::from_millis(12_345),
         ..facts(plan, "max<1s,mean<5ms")

@@ -30,6 +30,13 @@ pub trait Engine {
     /// reads some of these, a copy in the slot's staging room of as many requests as fit there; at least one always does.
     fn lend(&mut self, id: ConnectionId, run: Range<usize>) -> Lent<'_>;
 
+    /// Asks for the kernel's times of the send that comes next, on a slot that nothing is in flight on. Whether they were asked
+    /// for; if so, [`OnEvent::wire`] tells them, if ever. An engine that must prepare a slot first does, and agrees when asked
+    /// again before a later send on the same slot; others never do.
+    fn time_next(&mut self, _id: ConnectionId) -> bool {
+        false
+    }
+
     /// Room to write bytes that lie on no tape; sent with [`Outgoing::Staged`]. Not while a send is in flight.
     fn stage(&mut self, id: ConnectionId) -> &mut [u8];
 
@@ -48,8 +55,19 @@ pub trait OnEvent {
     fn submitted(&mut self, _now: Nanos) {}
     /// The clock, read after any wait and before the turn's events.
     fn reaped(&mut self, now: Nanos);
+    /// The kernel's times of a send, asked for with [`Engine::time_next`]; before the event of the first bytes received after it.
+    fn wire(&mut self, _id: ConnectionId, _times: WireTimes) {}
     /// Something happened on a slot.
     fn event(&mut self, id: ConnectionId, event: Event<'_>);
+}
+
+/// When a send and what answers it passed between the kernel and its network device.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct WireTimes {
+    /// The last byte sent was handed to the device.
+    pub left: Nanos,
+    /// The last of the bytes first received after it had come from the device.
+    pub arrived: Nanos,
 }
 
 /// Requests to be written to before they are sent.

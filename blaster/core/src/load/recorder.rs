@@ -5,7 +5,7 @@
 
 use hdrhistogram::Histogram;
 
-use super::engine::ConnectFailure;
+use super::engine::{ConnectFailure, WireTimes};
 use super::http1::Malformed;
 use crate::time::Nanos;
 
@@ -49,6 +49,8 @@ pub struct Recorder {
     pub turn_time: Series,
     /// Why the first answer that was not understood was not.
     pub malformed: Option<Malformed>,
+    /// Times of single requests, as the kernel saw them.
+    pub wire: WireRecord,
 }
 
 /// Requests of one class.
@@ -93,6 +95,17 @@ pub struct LatenessRecord {
     pub blocked_whole: Series,
     /// Of the same requests: the generator's own share.
     pub blocked_own: Series,
+}
+
+/// The time from a request's send to its answer in three parts, told apart by the kernel's times.
+#[derive(Clone, Debug, Default)]
+pub struct WireRecord {
+    /// From the send to the device.
+    pub before: Series,
+    /// From there until the answer came from the device: network and target.
+    pub between: Series,
+    /// From there until the answer was in the generator's hands.
+    pub after: Series,
 }
 
 /// How a request that was sent can fail. The order is that of the report's keys.
@@ -166,6 +179,7 @@ impl Recorder {
             turns: 0,
             turn_time: Series::new(),
             malformed: None,
+            wire: WireRecord::default(),
         }
     }
 
@@ -186,6 +200,7 @@ impl Recorder {
         self.lateness.each_mut().for_each(Series::clear);
         self.connect_time.clear();
         self.turn_time.clear();
+        self.wire.each_mut().for_each(Series::clear);
         self.connect_failures = [0; ConnectFailure::ALL.len()];
         self.answers_before_close = None;
         self.malformed = None;
@@ -213,6 +228,7 @@ impl Recorder {
         self.lateness.each_mut().for_each(Series::settle);
         self.connect_time.settle();
         self.turn_time.settle();
+        self.wire.each_mut().for_each(Series::settle);
     }
 }
 
@@ -304,6 +320,29 @@ impl LatenessRecord {
 
     fn each_mut(&mut self) -> impl Iterator<Item = &mut Series> {
         [&mut self.on_time, &mut self.blocked_whole, &mut self.blocked_own].into_iter()
+    }
+}
+
+impl WireRecord {
+    /// Records a request, unless its times are in no possible order, as after the wall clock was set.
+    pub fn record(&mut self, sent: Nanos, times: WireTimes, reaped: Nanos) {
+        let WireTimes { left, arrived } = times;
+        if sent <= left && left <= arrived && arrived <= reaped {
+            self.before.record(left - sent);
+            self.between.record(arrived - left);
+            self.after.record(reaped - arrived);
+        }
+    }
+
+    /// Adds all of `other`.
+    pub fn merge(&mut self, other: &Self) {
+        self.before.merge(&other.before);
+        self.between.merge(&other.between);
+        self.after.merge(&other.after);
+    }
+
+    fn each_mut(&mut self) -> impl Iterator<Item = &mut Series> {
+        [&mut self.before, &mut self.between, &mut self.after].into_iter()
     }
 }
 
@@ -405,6 +444,26 @@ mod tests {
         series.record(Nanos(TIME_NS_MAX));
         series.settle();
         assert_eq!((series.clipped(), series.histogram().len()), (1, 2));
+    }
+
+    #[test]
+    fn the_parts_of_a_timed_request_add_up_to_the_whole() {
+        let mut wire = WireRecord::default();
+        wire.record(Nanos(100), WireTimes { left: Nanos(130), arrived: Nanos(600) }, Nanos(1_000));
+        wire.each_mut().for_each(Series::settle);
+        let parts = [&wire.before, &wire.between, &wire.after].map(|series| series.histogram().max());
+        assert_eq!(parts, [30, 470, 400]);
+        assert_eq!(parts.iter().sum::<u64>(), 1_000 - 100);
+    }
+
+    #[test]
+    fn times_in_no_possible_order_are_left_out() {
+        let mut wire = WireRecord::default();
+        for (left, arrived) in [(99, 600), (600, 130), (130, 1_001)] {
+            wire.record(Nanos(100), WireTimes { left: Nanos(left), arrived: Nanos(arrived) }, Nanos(1_000));
+        }
+        wire.each_mut().for_each(Series::settle);
+        assert!(wire.each_mut().all(|series| series.histogram().is_empty()));
     }
 
     #[test]

@@ -207,6 +207,7 @@ impl<E: Engine> Worker<E> {
                 swept_until: Nanos::ZERO,
                 turn_began: None,
                 jitter: plan.seed | 1,
+                until_timed: 0,
             },
         }
     }

@@ -12,7 +12,7 @@ use super::latency::{longest, percentiles};
 use super::verdict::{Status, interval_status};
 use crate::load::engine::ConnectFailure;
 use crate::load::http1::Malformed;
-use crate::load::recorder::{ClassRecord, Failure, LatenessRecord, Recorder, Series, histogram};
+use crate::load::recorder::{ClassRecord, Failure, LatenessRecord, Recorder, Series, WireRecord, histogram};
 use crate::time::Nanos;
 
 /// Merges what shards deliver.
@@ -32,6 +32,7 @@ pub struct Collector {
     pub(super) bytes_received: u64,
     pub(super) sends: u64,
     pub(super) malformed: Option<Malformed>,
+    pub(super) wire: WireRecord,
     /// Service times of the earliest interval that has any.
     pub(super) service_at_start: Series,
     start_interval: u32,
@@ -166,6 +167,7 @@ impl Collector {
             bytes_received: 0,
             sends: 0,
             malformed: None,
+            wire: WireRecord::default(),
             service_at_start: Series::new(),
             start_interval: u32::MAX,
             shards: (0..shards).map(|_| Shard::new()).collect(),
@@ -197,6 +199,7 @@ impl Collector {
         }
         self.warmup.merge(recorder.warmup());
         self.lateness.merge(&recorder.lateness);
+        self.wire.merge(&recorder.wire);
         self.add_connections(recorder);
         self.sends += recorder.sends;
         match recorder.interval {

@@ -17,7 +17,8 @@ const Z: f64 = 1.959_963_984_540_054;
 /// From this variance of the rank on the normal distribution stands for the binomial.
 const VARIANCE_MIN: f64 = 100.0;
 
-/// Both ends of an interval in nanoseconds; none where there is none: too few samples, or an endless time.
+/// Both ends of an interval in nanoseconds. A lower end that no sample bounds is 0, for no time is less; none is an
+/// endless time, or an upper end that no sample bounds.
 pub type Ends = [Option<u64>; 2];
 
 /// The 95 % intervals of a distribution's percentiles.
@@ -51,9 +52,13 @@ impl Intervals {
 /// The 95 % interval of a percentile (0 to 100), to the histogram's resolution outwards.
 pub fn interval(histogram: &Histogram<u64>, unanswered: u64, percent: f64) -> Ends {
     let total = histogram.len() + unanswered;
+    if total == 0 {
+        return [None, None];
+    }
     let [low, high] = ranks(total, percent);
+    let lowest = |rank| at_rank(histogram, rank).map(|value| histogram.lowest_equivalent(value));
     [
-        low.and_then(|rank| at_rank(histogram, rank)).map(|value| histogram.lowest_equivalent(value)),
+        low.map_or(Some(0), lowest),
         high.and_then(|rank| at_rank(histogram, rank))
             .map(|value| histogram.highest_equivalent(value).min(histogram.max())),
     ]
@@ -190,6 +195,7 @@ mod tests {
             assert!(is_supported(wanted, percent) && !is_supported(wanted - 1, percent), "p{percent}");
         }
         assert_eq!(interval(&of(1..=100), 0, 99.0)[1], None);
+        assert_eq!(interval(&of(7..=8), 0, 50.0), [Some(0), None]);
         assert_eq!(interval(&histogram(), 0, 50.0), [None, None]);
     }
 
@@ -200,5 +206,6 @@ mod tests {
         assert!(low < Some(900) && Some(900) < high, "{low:?} {high:?}");
         let [low, high] = interval(&all, 111, 90.0);
         assert!(low.is_some() && high.is_none(), "{low:?} {high:?}");
+        assert_eq!(interval(&all, 1_000, 90.0), [None, None]);
     }
 }

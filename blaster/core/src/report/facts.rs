@@ -37,6 +37,8 @@ pub struct RunFacts {
     pub retransmits: Option<u64>,
     /// What else the machine counted.
     pub machine: Machine,
+    /// Why the kernel timed no request, if it did not.
+    pub wire_unavailable: Option<String>,
 }
 
 /// What was asked, in words and numbers.

@@ -112,6 +112,15 @@ fn promises_are_judged_on_all_requests() {
 }
 
 #[test]
+fn a_percentile_that_is_surely_endless_is_decided() {
+    // 22 of 200 were never answered: of p95 even the lower end of the interval is endless.
+    let report = report_of(facts(open(), "p95<1h,p90<1h,p50<1h"), &mut recorder());
+    assert_eq!(report.response_time_ns.interval_95.p95, [None, None]);
+    let decided: Vec<_> = report.slo.iter().map(|slo| (slo.decided, slo.ok)).collect();
+    assert_eq!(decided, [(true, false), (false, false), (true, true)], "{:?}", report.slo);
+}
+
+#[test]
 fn requests_a_stop_cut_off_are_nobodys_error() {
     let requests = Requests {
         scheduled: 100,
