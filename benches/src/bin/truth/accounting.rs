@@ -12,7 +12,7 @@ const CONNECTIONS: u64 = 64;
 const DEPTH: u64 = 16;
 const SIZES: [u64; 3] = [1, 10, 100];
 
-/// Requests of the two parts, and the rates they are offered at.
+/// Requests are shared out among runs without and with breaks.
 pub fn prove(stage: &Stage, table: &mut Table) -> Result<()> {
     let runs = stage.pick(1, 2, 20);
     let [whole, broken] =

@@ -105,7 +105,7 @@ const SCENARIOS: [Scenario; 9] = [
         name: "ports run out",
         disturbance: Disturbance::Namespace("net.ipv4.ip_local_port_range=40000 40039"),
         sink: "--profile control --close-after 1",
-        flags: "--rps 1000 -c 64 --pipeline 1 --path /",
+        flags: "--rps 1000 -c 30 --pipeline 1 --path /",
         codes: &["connection_limits"],
         limiter: Limiter::Client,
         refusal: None,

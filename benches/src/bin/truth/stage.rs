@@ -95,13 +95,13 @@ impl Stage {
 
     /// Starts the client and waits for its end; [`Self::read_report`] tells what it reported, if anything.
     pub fn client(&self, wrapper: &[&str], host: &str, flags: &str) -> Result<Output> {
-        let json = self.json();
-        let _ = fs::remove_file(&json);
         self.client_command(wrapper, host, flags).output().context("cannot start blaster")
     }
 
-    /// The command of the client.
+    /// The command of the client, with no report of an earlier one in its way.
     pub fn client_command(&self, wrapper: &[&str], host: &str, flags: &str) -> Command {
+        // What an earlier run left must not pass for this one's.
+        let _ = fs::remove_file(self.json());
         let mut words = wrapper.iter().map(OsStr::new).chain([self.blaster.as_os_str()]);
         let mut command = Command::new(words.next().expect("blaster at least"));
         command.args(words).args(["--cores", &self.client_cpu, "--quiet", "--allow-invalid", "--json"]);
