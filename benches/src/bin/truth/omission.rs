@@ -57,35 +57,53 @@ pub fn prove(stage: &Stage, table: &mut Table) -> Result<()> {
         );
         drop(sink);
         if connections == 64 {
-            wrk(stage, table, stall, seconds, quantile(&waits, 0.99) * 1e9)?;
+            let theory = quantile(&waits, 0.99) * 1e9;
+            closed_loop(stage, table, stall, seconds, theory)?;
+            wrk(stage, table, stall, seconds, theory)?;
         }
     }
     Ok(())
 }
 
-/// What a client that waits with its target sees of the same stall.
-fn wrk(stage: &Stage, table: &mut Table, stall: &str, seconds: u32, theory: f64) -> Result<()> {
-    let claim = "wrk, in closed loop, misses the same stall at p99".to_owned();
+/// What a client that waits with its target sees of the same stall: hardly anything.
+fn closed_loop(stage: &Stage, table: &mut Table, stall: &str, seconds: u32, theory: f64) -> Result<()> {
     let sink = Sink::start(stage, &format!("--profile control --stall {stall}"))?;
-    let (url, duration) = (format!("http://{}/", sink.host), format!("{seconds}s"));
-    let words =
-        ["taskset", "-c", &stage.client_cpu, "wrk", "-t1", "-c64", "-d", &duration, "--latency", &url];
+    let run = stage.run(&sink, &format!("--rps max -d {seconds}s --pipeline 1 -c 64 --path /"))?;
+    let p99 = run.report.service_time_ns.p99.unwrap_or(u64::MAX) as f64;
+    table.row(
+        Kind::Times,
+        "a closed loop misses the same stall: p99 of blaster --rps max".into(),
+        [
+            format!("p99 {} by the schedule", time(theory)),
+            format!("p99 {}", time(p99)),
+            format!("{:.0} times too short ({})", theory / p99, run.noise),
+        ],
+        p99 < theory / 2.0,
+    );
+    Ok(())
+}
+
+/// What wrk makes of it: it sends in closed loop too, and afterwards adds the requests that it supposes were missing
+/// (`stats_correct` in its `wrk.c`, from the mean interval of a connection).
+fn wrk(stage: &Stage, table: &mut Table, stall: &str, seconds: u32, theory: f64) -> Result<()> {
+    let claim = "wrk, a closed loop that corrects its times afterwards, at the same stall".to_owned();
     if command(&["sh", "-c", "command -v wrk"]).is_err() {
         table.skipped(claim, "wrk is not installed");
         return Ok(());
     }
+    let sink = Sink::start(stage, &format!("--profile control --stall {stall}"))?;
+    let (url, duration) = (format!("http://{}/", sink.host), format!("{seconds}s"));
+    let words =
+        ["taskset", "-c", &stage.client_cpu, "wrk", "-t1", "-c64", "-d", &duration, "--latency", &url];
     let said = command(&words)?;
     let p99 = said.lines().find_map(|line| line.trim().strip_prefix("99%")).unwrap_or("nothing").trim();
-    let ns = p99_ns(p99);
-    table.row(
-        Kind::Times,
+    table.shown(
         claim,
         [
             format!("p99 {} by the schedule", time(theory)),
-            format!("p99 {p99} by wrk"),
-            ns.map_or_else(|| "not read".to_owned(), |ns| format!("{:.0} times too short", theory / ns)),
+            format!("p99 {p99}, as wrk says"),
+            p99_ns(p99).map_or_else(|| "not read".to_owned(), |ns| time(ns - theory)),
         ],
-        ns.is_some_and(|ns| ns < theory / 2.0),
     );
     Ok(())
 }

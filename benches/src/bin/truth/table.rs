@@ -18,6 +18,8 @@ enum Outcome {
     Fail(Kind),
     /// Cannot be tried on this machine.
     Skipped,
+    /// No claim: beside others, for comparison.
+    Shown,
 }
 
 #[derive(Clone, Debug)]
@@ -44,6 +46,11 @@ impl Table {
         self.push([claim, String::new(), why.to_owned(), String::new()], Outcome::Skipped);
     }
 
+    /// What stands beside a claim for comparison, and is none.
+    pub fn shown(&mut self, what: String, [theory, measured, error]: [String; 3]) {
+        self.push([what, theory, measured, error], Outcome::Shown);
+    }
+
     /// A proof that could not be led to its end; fails like counts that are wrong.
     pub fn broken(&mut self, claim: &str, why: &str) {
         self.push(
@@ -56,7 +63,7 @@ impl Table {
     pub fn failed(&self, counts_alone: bool) -> bool {
         self.rows.iter().any(|row| match row.outcome {
             Outcome::Fail(kind) => kind == Kind::Counts || !counts_alone,
-            Outcome::Pass | Outcome::Skipped => false,
+            Outcome::Pass | Outcome::Skipped | Outcome::Shown => false,
         })
     }
 
@@ -83,6 +90,7 @@ impl fmt::Display for Row {
             Outcome::Pass => "pass",
             Outcome::Fail(_) => "**FAIL**",
             Outcome::Skipped => "not tried",
+            Outcome::Shown => "shown",
         };
         write!(f, "| {pass} |")
     }
