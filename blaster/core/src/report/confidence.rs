@@ -82,7 +82,8 @@ fn ranks(total: u64, percent: f64) -> [Option<u64>; 2] {
     // Of the samples counted from the longest: the upper end leaves `few` behind it, the lower one has `many` from it on.
     let (few, many) = if variance >= VARIANCE_MIN {
         let spread = Z * variance.sqrt();
-        (Some((n * beyond - spread).floor() as u64), (n * beyond + spread).ceil() as u64 + 1)
+        // Half a rank for continuity, and another where the binomial is the more skewed.
+        (Some((n * beyond - 0.5 - spread).floor() as u64), (n * beyond + spread).ceil() as u64 + 1)
     } else {
         binomial(total, beyond)
     };
@@ -185,6 +186,22 @@ mod tests {
                 low.abs_diff(total - many + 1) <= 1 && high.abs_diff(total - few.unwrap()) <= 1,
                 "p{percent}"
             );
+        }
+    }
+
+    #[test]
+    fn no_end_is_exceeded_more_often_than_said_by_either_way() {
+        for percent in [50.0, 90.0, 99.0, 99.9] {
+            let share = 1.0 - percent / 100.0;
+            for variance in [30.0, 90.0, 100.0, 137.0, 400.0, 650.0] {
+                let total = (variance / (share * (1.0 - share))) as u64;
+                let [low, high] = ranks(total, percent).map(Option::unwrap);
+                let (few, many) = binomial(total, share);
+                assert!(
+                    total - high <= few.unwrap() && total - low + 1 >= many,
+                    "p{percent} of {total}: ranks {low} and {high}"
+                );
+            }
         }
     }
 
