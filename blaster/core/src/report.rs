@@ -7,6 +7,7 @@
 //! Times are nanoseconds as integers, rates requests per second, sizes bytes. Keys are only ever added within a
 //! [`SCHEMA`]; `blaster/report.schema.json` describes them.
 
+mod batches;
 pub mod collector;
 pub mod confidence;
 pub mod encoding;
@@ -25,6 +26,7 @@ use crate::load::engine::ConnectFailure;
 use crate::load::recorder::{ClassRecord, Failure, Series};
 use crate::plan::slo::{Metric, Slo};
 use crate::time::Nanos;
+use batches::{Batched, Kind};
 use collector::{Collector, IntervalRow};
 use confidence::Ends;
 use facts::{AskedRate, Environment, PlanFacts, RunFacts};
@@ -382,7 +384,7 @@ impl Report {
         for (_, class) in &collector.classes {
             total.merge(class);
         }
-        let times = Times::of(&total);
+        let times = Times::of(&total, Kind::TIMES.map(|kind| collector.batches.of(kind, None)));
         let requests = Requests { malformed_because: collector.malformed_text(), ..Requests::of(&total) };
         let rate = Rates::of(&total, facts.duration, closed_loop);
         let (lateness, lateness_series) =
@@ -433,7 +435,7 @@ impl Report {
             rate,
             bytes: Bytes { sent: collector.bytes_sent, received: collector.bytes_received },
             response_time_ns: times.response(),
-            response_time_ok_ns: Latency::of(total.response_ok.histogram(), 0),
+            response_time_ok_ns: times.ok(),
             service_time_ns: times.service(),
             lateness_ns: lateness,
             connect_time_ns: Latency::of(collector.connect_time.histogram(), 0),
@@ -441,7 +443,15 @@ impl Report {
             generator,
             verdict: verdict::judge(&evidence),
             warmup: collector.warmup(facts.plan.warmup_ns),
-            classes: collector.classes.iter().map(|(name, record)| Class::of(name, record)).collect(),
+            classes: collector
+                .classes
+                .iter()
+                .enumerate()
+                .map(|(index, (name, record))| {
+                    let batched = Kind::TIMES.map(|kind| collector.batches.of(kind, Some(index)));
+                    Class::of(name, record, batched)
+                })
+                .collect(),
             histograms: Histograms {
                 response_time: encoding::encode(times.response.histogram()),
                 service_time: encoding::encode(times.service.histogram()),
@@ -611,14 +621,14 @@ impl Rates {
 }
 
 impl Class {
-    fn of(name: &str, record: &ClassRecord) -> Self {
-        let times = Times::of(record);
+    fn of(name: &str, record: &ClassRecord, batched: [Batched<'_>; 3]) -> Self {
+        let times = Times::of(record, batched);
         Self {
             name: name.to_owned(),
             requests: Requests::of(record),
             events: Events::of(record),
             response_time_ns: times.response(),
-            response_time_ok_ns: Latency::of(record.response_ok.histogram(), 0),
+            response_time_ok_ns: times.ok(),
             service_time_ns: times.service(),
         }
     }
@@ -632,22 +642,27 @@ impl PlanFacts {
 }
 
 /// The times of one class, or of all.
-struct Times {
+struct Times<'a> {
     response: Series,
-    service: Series,
+    ok: &'a Series,
+    service: &'a Series,
     timeouts: u64,
     unsent_backlog: u64,
+    /// By [`Kind::TIMES`].
+    batched: [Batched<'a>; 3],
 }
 
-impl Times {
-    fn of(record: &ClassRecord) -> Self {
+impl<'a> Times<'a> {
+    fn of(record: &'a ClassRecord, batched: [Batched<'a>; 3]) -> Self {
         let mut response = record.response_ok.clone();
         response.merge(&record.response_rest);
         Self {
             response,
-            service: record.service.clone(),
+            ok: &record.response_ok,
+            service: &record.service,
             timeouts: record.errors[Failure::Timeout as usize],
             unsent_backlog: record.unsent_backlog,
+            batched,
         }
     }
 
@@ -656,11 +671,15 @@ impl Times {
     }
 
     fn response(&self) -> Latency {
-        Latency::of(self.response.histogram(), self.unanswered())
+        Latency::of_batches(self.response.histogram(), self.unanswered(), self.batched[0])
+    }
+
+    fn ok(&self) -> Latency {
+        Latency::of_batches(self.ok.histogram(), 0, self.batched[1])
     }
 
     fn service(&self) -> Latency {
-        Latency::of(self.service.histogram(), self.timeouts)
+        Latency::of_batches(self.service.histogram(), self.timeouts, self.batched[2])
     }
 }
 
@@ -677,7 +696,11 @@ impl Collector {
         own.merge(&self.lateness.blocked_own);
         let [p50, p99] = percentiles(own.histogram(), 0, [50.0, 99.0]);
         let lateness = Lateness {
-            whole: Latency::of(whole.histogram(), unsent_backlog),
+            whole: Latency::of_batches(
+                whole.histogram(),
+                unsent_backlog,
+                self.batches.of(Kind::Lateness, None),
+            ),
             blocked: self.lateness.blocked_whole.histogram().len(),
             own: OwnLateness { p50, p99, max: longest(own.histogram(), 0) },
         };
@@ -738,7 +761,7 @@ impl Collector {
             requests: Requests::of(&self.warmup),
             events: Events::of(&self.warmup),
             bytes: Bytes { sent: self.warmup_bytes[0], received: self.warmup_bytes[1] },
-            response_time_ns: Times::of(&self.warmup).response(),
+            response_time_ns: Times::of(&self.warmup, [Batched::NONE; 3]).response(),
         })
     }
 }
@@ -753,7 +776,7 @@ fn not_valid(rows: &[IntervalRow]) -> u64 {
 }
 
 /// Judges a promise. An endless wait makes maximum and mean endless too.
-fn slo_outcome(slo: &Slo, requests: &Requests, times: &Times) -> SloOutcome {
+fn slo_outcome(slo: &Slo, requests: &Requests, times: &Times<'_>) -> SloOutcome {
     let histogram = times.response.histogram();
     let observed = match slo.metric {
         Metric::Percentile(percent) => {
@@ -765,7 +788,9 @@ fn slo_outcome(slo: &Slo, requests: &Requests, times: &Times) -> SloOutcome {
         Metric::Achieved => requests.achieved(),
     };
     let interval_95 = match slo.metric {
-        Metric::Percentile(percent) => Some(confidence::interval(histogram, times.unanswered(), percent)),
+        Metric::Percentile(percent) => {
+            Some(confidence::interval(histogram, times.unanswered(), percent, times.batched[0]))
+        }
         _ => None,
     };
     let ok = slo.judge(observed);

@@ -8,6 +8,7 @@ use std::collections::VecDeque;
 use hdrhistogram::Histogram;
 use serde::{Deserialize, Serialize};
 
+use super::batches::Batches;
 use super::latency::{longest, percentiles};
 use super::verdict::{Status, interval_status};
 use crate::load::engine::ConnectFailure;
@@ -36,6 +37,8 @@ pub struct Collector {
     /// Service times of the earliest interval that has any.
     pub(super) service_at_start: Series,
     start_interval: u32,
+    /// What percentiles' intervals are widened by.
+    pub(super) batches: Batches,
     pub(super) shards: Vec<Shard>,
     pub(super) rows: Vec<IntervalRow>,
     /// Time in flight, and service times, of all finished rows.
@@ -148,8 +151,10 @@ struct Pending {
 impl Collector {
     /// For recorders of these classes, from that many shards, swapped once an `interval`.
     pub fn new(classes: impl IntoIterator<Item = String>, shards: usize, interval: Nanos) -> Self {
+        let classes: Vec<_> = classes.into_iter().map(|name| (name, ClassRecord::new())).collect();
         Self {
-            classes: classes.into_iter().map(|name| (name, ClassRecord::new())).collect(),
+            batches: Batches::new(classes.len()),
+            classes,
             warmup: ClassRecord::new(),
             warmup_bytes: [0; 2],
             lateness: LatenessRecord {
@@ -215,6 +220,7 @@ impl Collector {
         self.shards[shard].turns += recorder.turns;
         self.shards[shard].turn_time.merge(&recorder.turn_time);
         self.note_service_at_start(recorder);
+        self.batches.add(recorder);
         self.add_to_row(shard, recorder);
         self.finish_complete_rows();
     }

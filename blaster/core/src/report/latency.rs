@@ -3,6 +3,7 @@
 use hdrhistogram::Histogram;
 use serde::{Deserialize, Serialize};
 
+use super::batches::Batched;
 use super::confidence::{Intervals, is_supported};
 
 /// Times in nanoseconds. A percentile that lands among the unanswered is none: endless.
@@ -40,8 +41,13 @@ pub struct Latency {
 }
 
 impl Latency {
-    /// Sums up a histogram and `unanswered` endless times.
+    /// Sums up a histogram and `unanswered` endless times, taken for independent.
     pub fn of(histogram: &Histogram<u64>, unanswered: u64) -> Self {
+        Self::of_batches(histogram, unanswered, Batched::NONE)
+    }
+
+    /// The same of times that came in these batches.
+    pub(super) fn of_batches(histogram: &Histogram<u64>, unanswered: u64, batched: Batched<'_>) -> Self {
         let count = histogram.len();
         let some = |value: f64| (count > 0).then_some(value.round() as u64);
         let [p50, p75, p90, p95, p99, p99_9, p99_99] =
@@ -60,7 +66,7 @@ impl Latency {
             p99_9,
             p99_99,
             max: longest(histogram, unanswered),
-            interval_95: Intervals::of(histogram, unanswered),
+            interval_95: Intervals::of(histogram, unanswered, batched),
         }
     }
 

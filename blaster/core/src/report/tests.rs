@@ -121,6 +121,34 @@ fn a_percentile_that_is_surely_endless_is_decided() {
 }
 
 #[test]
+fn the_same_times_are_worth_less_where_they_come_in_bursts() {
+    let intervals = |interval_of: fn(u64) -> u64| {
+        let mut collector = Collector::new(["a".to_owned()], 1, Nanos::from_secs(1));
+        for interval in 0..10 {
+            let mut recorder = Recorder::new(1);
+            recorder.interval = Some(interval);
+            let class = &mut recorder.classes[0];
+            for time in (0..1_000).filter(|time| interval_of(*time) == u64::from(interval)) {
+                class.response_ok.record(Nanos(1_000 + time));
+                class.scheduled += 1;
+            }
+            (class.sent, class.ok, class.status[200]) = (class.scheduled, class.scheduled, class.scheduled);
+            collector.add(0, &mut recorder);
+        }
+        let report = Report::build(facts(open(), "p50<1s"), collector);
+        assert_eq!(report.response_time_ns.p50, Some(1_499));
+        let ends = report.response_time_ns.interval_95.p50;
+        assert_eq!(report.slo[0].interval_95, Some(ends));
+        assert_eq!(report.classes[0].response_time_ok_ns.interval_95.p50, ends);
+        ends.map(Option::unwrap)
+    };
+    // Evenly over all seconds, and every second slower than the one before.
+    assert_eq!(intervals(|time| time % 10), [1_468, 1_531]);
+    let [low, high] = intervals(|time| time / 100);
+    assert!(low < 1_200 && high > 1_800, "{low} {high}");
+}
+
+#[test]
 fn requests_a_stop_cut_off_are_nobodys_error() {
     let requests = Requests {
         scheduled: 100,
