@@ -15,7 +15,7 @@ use hdrhistogram::Histogram;
 use serde::{Deserialize, Serialize};
 
 use super::batches::Batched;
-use super::latency::percentiles;
+use super::latency::{PERCENTILES, percentiles};
 
 /// Chance that the true value lies beyond one end of the interval, at most.
 const TAIL: f64 = 0.025;
@@ -55,8 +55,8 @@ pub struct Intervals {
 impl Intervals {
     /// Those of a histogram and `unanswered` endless times behind it, which came in these batches.
     pub(super) fn of(histogram: &Histogram<u64>, unanswered: u64, batched: Batched<'_>) -> Self {
-        let [p50, p75, p90, p95, p99, p99_9, p99_99] = [50.0, 75.0, 90.0, 95.0, 99.0, 99.9, 99.99]
-            .map(|percent| interval(histogram, unanswered, percent, batched));
+        let [p50, p75, p90, p95, p99, p99_9, p99_99] =
+            PERCENTILES.map(|(_, percent)| interval(histogram, unanswered, percent, batched));
         Self { p50, p75, p90, p95, p99, p99_9, p99_99 }
     }
 }

@@ -38,6 +38,10 @@ pub struct Latency {
     /// How sure the percentiles are.
     #[serde(default)]
     pub interval_95: Intervals,
+    /// Keys of the percentiles that too few samples lie beyond to say something of; their values are those of the ranks all the
+    /// same.
+    #[serde(default)]
+    pub undersampled: Vec<String>,
 }
 
 impl Latency {
@@ -51,7 +55,10 @@ impl Latency {
         let count = histogram.len();
         let some = |value: f64| (count > 0).then_some(value.round() as u64);
         let [p50, p75, p90, p95, p99, p99_9, p99_99] =
-            percentiles(histogram, unanswered, [50.0, 75.0, 90.0, 95.0, 99.0, 99.9, 99.99]);
+            percentiles(histogram, unanswered, PERCENTILES.map(|(_, percent)| percent));
+        let total = count + unanswered;
+        let unsupported =
+            PERCENTILES.iter().filter(|(_, percent)| total > 0 && !is_supported(total, *percent));
         Self {
             count,
             unanswered,
@@ -67,6 +74,7 @@ impl Latency {
             p99_99,
             max: longest(histogram, unanswered),
             interval_95: Intervals::of(histogram, unanswered, batched),
+            undersampled: unsupported.map(|(key, _)| (*key).to_owned()).collect(),
         }
     }
 
@@ -75,6 +83,17 @@ impl Latency {
         is_supported(self.count + self.unanswered, percent)
     }
 }
+
+/// Those of every [`Latency`], by their keys.
+pub const PERCENTILES: [(&str, f64); 7] = [
+    ("p50", 50.0),
+    ("p75", 75.0),
+    ("p90", 90.0),
+    ("p95", 95.0),
+    ("p99", 99.0),
+    ("p99_9", 99.9),
+    ("p99_99", 99.99),
+];
 
 /// The longest time; none if there is no time or an endless one.
 pub fn longest(histogram: &Histogram<u64>, unanswered: u64) -> Option<u64> {
@@ -156,8 +175,21 @@ mod tests {
         let latency = Latency::of(&histogram(), 0);
         assert_eq!(latency, Latency::default());
         let endless = Latency::of(&histogram(), 3);
-        let interval_95 = endless.interval_95.clone();
-        assert_eq!(endless, Latency { unanswered: 3, interval_95, ..Latency::default() });
+        let (interval_95, undersampled) = (endless.interval_95.clone(), endless.undersampled.clone());
+        assert_eq!(undersampled.len(), PERCENTILES.len());
+        assert_eq!(endless, Latency { unanswered: 3, interval_95, undersampled, ..Latency::default() });
+    }
+
+    #[test]
+    fn percentiles_of_too_few_samples_are_named_and_keep_their_values() {
+        let latency = Latency::of(&of(1..=1_000), 0);
+        assert_eq!(latency.undersampled, ["p99_9", "p99_99"]);
+        assert_eq!(latency.p99_9, Some(999));
+        assert_eq!(
+            Latency::of(&of(1..=1_000), 40_000).undersampled,
+            [""; 0],
+            "unanswered requests are samples"
+        );
     }
 
     #[test]
