@@ -404,7 +404,7 @@ impl Report {
             errors: requests.errors.total(),
             connections: facts.plan.connections.into(),
             depth: facts.plan.depth.into(),
-            service_at_start_p50_ns: percentiles(collector.service_at_start.histogram(), 0, [50.0])[0],
+            unloaded_service_ns: collector.unloaded_service_ns(),
             connect_failures: collector.connect_failures,
             busy_max: generator.cores.iter().map(|core| core.busy).reduce(f64::max),
             shared_core: facts.environment.shared_core,

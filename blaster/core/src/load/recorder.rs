@@ -32,6 +32,8 @@ pub struct Recorder {
     pub backlog_end: u64,
     /// Requests (not of the warm-up) in flight when the interval ended.
     pub in_flight_end: u64,
+    /// Service times of the shard's first answers, before queues grew.
+    pub first_service: Series,
     /// Requests (not of the warm-up) in flight, summed over the nanoseconds of the interval: by Little's law the sum of their
     /// service times.
     pub in_flight_ns: u64,
@@ -171,6 +173,7 @@ impl Recorder {
             connections_open: 0,
             backlog_end: 0,
             in_flight_end: 0,
+            first_service: Series::new(),
             in_flight_ns: 0,
             answers_before_close: None,
             bytes_sent: 0,
@@ -199,6 +202,7 @@ impl Recorder {
         self.classes.iter_mut().for_each(ClassRecord::clear);
         self.lateness.each_mut().for_each(Series::clear);
         self.connect_time.clear();
+        self.first_service.clear();
         self.turn_time.clear();
         self.wire.each_mut().for_each(Series::clear);
         self.connect_failures = [0; ConnectFailure::ALL.len()];
@@ -227,6 +231,7 @@ impl Recorder {
         }
         self.lateness.each_mut().for_each(Series::settle);
         self.connect_time.settle();
+        self.first_service.settle();
         self.turn_time.settle();
         self.wire.each_mut().for_each(Series::settle);
     }

@@ -86,6 +86,10 @@ pub enum Progress {
 /// Length of an interval of the report.
 pub const INTERVAL: Nanos = Nanos(1_000_000_000);
 
+/// Answers of a shard whose service times tell what the target takes before a queue grows: so few that a target which is asked
+/// for ten times what it can do has answered them before its queue fills 64 connections.
+const FIRST_ANSWERS: u32 = 8;
+
 /// How long requests that were due in time may still be sent after the end, if no connection had room for them.
 pub const END_GRACE: Nanos = Nanos(100_000_000);
 
@@ -205,6 +209,7 @@ impl<E: Engine> Worker<E> {
                 just_sent: Vec::with_capacity(sends_max),
                 sweep_next: 0,
                 swept_until: Nanos::ZERO,
+                first_answers: FIRST_ANSWERS,
                 turn_began: None,
                 jitter: plan.seed | 1,
                 until_timed: 0,

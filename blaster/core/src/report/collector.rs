@@ -36,6 +36,8 @@ pub struct Collector {
     pub(super) wire: WireRecord,
     /// Service times of the earliest interval that has any.
     pub(super) service_at_start: Series,
+    /// Those of each shard's first answers.
+    pub(super) first_service: Series,
     start_interval: u32,
     /// What percentiles' intervals are widened by.
     pub(super) batches: Batches,
@@ -174,6 +176,7 @@ impl Collector {
             malformed: None,
             wire: WireRecord::default(),
             service_at_start: Series::new(),
+            first_service: Series::new(),
             start_interval: u32::MAX,
             shards: (0..shards).map(|_| Shard::new()).collect(),
             rows: Vec::new(),
@@ -220,6 +223,7 @@ impl Collector {
         self.shards[shard].turns += recorder.turns;
         self.shards[shard].turn_time.merge(&recorder.turn_time);
         self.note_service_at_start(recorder);
+        self.first_service.merge(&recorder.first_service);
         self.batches.add(recorder);
         self.add_to_row(shard, recorder);
         self.finish_complete_rows();
@@ -264,6 +268,15 @@ impl Collector {
         if self.malformed.is_none() {
             self.malformed.clone_from(&recorder.malformed);
         }
+    }
+
+    /// What the target takes before queues grow: the mean of the first answers, or, where these were slow because everything was
+    /// new to it, the median of the first interval.
+    pub(super) fn unloaded_service_ns(&self) -> Option<u64> {
+        let first = self.first_service.histogram();
+        let first = (!first.is_empty()).then(|| first.mean() as u64);
+        let median = percentiles(self.service_at_start.histogram(), 0, [50.0])[0];
+        [first, median].into_iter().flatten().min()
     }
 
     fn note_service_at_start(&mut self, recorder: &Recorder) {

@@ -124,8 +124,8 @@ pub struct Evidence {
     pub connections: u64,
     /// Most requests in flight on each.
     pub depth: u64,
-    /// Median service time at the start, before queues grew.
-    pub service_at_start_p50_ns: Option<u64>,
+    /// What the target takes to answer before queues grow.
+    pub unloaded_service_ns: Option<u64>,
     /// Attempts to connect that failed, by kind.
     pub connect_failures: [u64; ConnectFailure::ALL.len()],
     /// The busiest of the generator's cores, without spinning.
@@ -319,7 +319,7 @@ fn throughput(evidence: &Evidence) -> Option<Finding> {
 
 /// By Little's law `connections x depth` requests in flight, each for a service time, are the most a plan can carry.
 fn plan_limited(evidence: &Evidence, offered: f64) -> Option<Finding> {
-    let service_ns = evidence.service_at_start_p50_ns?;
+    let service_ns = evidence.unloaded_service_ns?;
     let service_s = Nanos(service_ns.max(1)).as_secs_f64();
     let (connections, depth) = (evidence.connections.max(1), evidence.depth.max(1));
     let capacity = (connections * depth) as f64 / service_s;

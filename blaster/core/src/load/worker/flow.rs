@@ -65,6 +65,8 @@ pub(super) struct Flow {
     /// Deadlines are looked at in rotation: the next connection, and up to when the rotation has come.
     pub(super) sweep_next: usize,
     pub(super) swept_until: Nanos,
+    /// Answers still to come that count as the first ones.
+    pub(super) first_answers: u32,
     /// When the current turn began, if it is not to wait.
     pub(super) turn_began: Option<Nanos>,
     pub(super) jitter: u64,
@@ -391,6 +393,12 @@ impl Flow {
     fn received(&mut self, id: ConnectionId, bytes: &[u8]) {
         self.recorder.bytes_received += bytes.len() as u64;
         let connection = &mut self.connections[id as usize];
+        if self.first_answers > 0
+            && let Some(ticket) = connection.oldest()
+        {
+            self.first_answers -= 1;
+            self.recorder.first_service.record(self.now - ticket.sent);
+        }
         let stream = &mut self.streams[connection.stream as usize];
         let in_flight = [&mut self.in_flight, &mut self.in_flight_warmup];
         let answers = Answers::new(&mut self.recorder, &stream.expect, in_flight, self.now);

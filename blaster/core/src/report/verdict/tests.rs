@@ -15,7 +15,7 @@ fn good() -> Evidence {
         completed: 100_000,
         connections: 64,
         depth: 1,
-        service_at_start_p50_ns: Some(400_000),
+        unloaded_service_ns: Some(400_000),
         busy_max: Some(0.6),
         ..Evidence::default()
     }
@@ -60,12 +60,8 @@ fn some_own_lateness_of_the_tail_is_suspect() {
 #[test]
 fn too_few_connections_for_the_rate_are_the_plans_fault() {
     // 64 connections at 20 ms carry 3200 of 10,000 requests a second.
-    let small = Evidence {
-        service_at_start_p50_ns: Some(20_000_000),
-        achieved: Some(0.32),
-        blocked: 99_000,
-        ..good()
-    };
+    let small =
+        Evidence { unloaded_service_ns: Some(20_000_000), achieved: Some(0.32), blocked: 99_000, ..good() };
     let verdict = assert_verdict(&small, Status::Suspect, Limiter::Plan, &["plan_limited"]);
     let reason = &verdict.reasons[0];
     assert_eq!((reason.value.round(), reason.limit), (3200.0, 10_000.0));
@@ -78,12 +74,8 @@ fn too_few_connections_for_the_rate_are_the_plans_fault() {
 
 #[test]
 fn a_pipeline_too_deep_to_help_is_not_proposed() {
-    let small = Evidence {
-        connections: 1,
-        service_at_start_p50_ns: Some(20_000_000),
-        achieved: Some(0.01),
-        ..good()
-    };
+    let small =
+        Evidence { connections: 1, unloaded_service_ns: Some(20_000_000), achieved: Some(0.01), ..good() };
     let verdict = assert_verdict(&small, Status::Suspect, Limiter::Plan, &["plan_limited"]);
     assert!(verdict.reasons[0].text.ends_with("give at least 240 connections (-c 240)"));
 }
@@ -105,7 +97,7 @@ fn waiting_for_connections_is_noticed_even_if_all_was_sent_in_the_end() {
 
 #[test]
 fn without_a_service_time_the_plan_is_not_accused() {
-    let unknown = Evidence { service_at_start_p50_ns: None, achieved: Some(0.5), ..good() };
+    let unknown = Evidence { unloaded_service_ns: None, achieved: Some(0.5), ..good() };
     assert_verdict(&unknown, Status::Valid, Limiter::Target, &["target_limited"]);
 }
 
