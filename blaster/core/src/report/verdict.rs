@@ -167,7 +167,9 @@ pub fn judge(evidence: &Evidence) -> Verdict {
     } else {
         // A generator that was late itself has nothing to say about others' throughput.
         findings.extend(connection_limits(evidence));
-        if !findings.iter().any(|finding| finding.status == Status::ClientLimited) {
+        if !findings.iter().any(|finding| finding.status == Status::ClientLimited)
+            && !made_its_own_bursts(evidence)
+        {
             findings.extend(throughput(evidence));
         }
         findings.extend(target_errors(evidence));
@@ -263,6 +265,11 @@ fn connection_limits(evidence: &Evidence) -> Option<Finding> {
         grouped(limits),
     );
     Some(Finding::new(status, Limiter::Client, "connection_limits", limits as f64, 0.0, text))
+}
+
+/// Whether a generator that was late sent all the same: what then found no connection free was its own burst, not the target's doing.
+fn made_its_own_bursts(evidence: &Evidence) -> bool {
+    own_lateness(evidence).is_some() && evidence.achieved.unwrap_or(1.0) >= ACHIEVED_MIN
 }
 
 /// Whether the schedule could not be kept for want of connections with room.

@@ -342,3 +342,9 @@ fn service_times_beyond_the_time_in_flight_are_a_fault_of_ours() {
     let wrong = Evidence { littles_law_excess: 0.003, ..good() };
     assert_verdict(&wrong, Status::Suspect, Limiter::Client, &["littles_law"]);
 }
+
+#[test]
+fn a_late_generator_that_sent_all_blames_its_own_bursts_on_nobody() {
+    let bursts = Evidence { own_lateness_p99_ns: Some(4_000_000), blocked: 30_000, ..good() };
+    assert_verdict(&bursts, Status::Suspect, Limiter::Client, &["own_lateness"]);
+}
