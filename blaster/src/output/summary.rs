@@ -281,9 +281,11 @@ impl Page<'_> {
             0 => String::new(),
             unanswered => format!("; {} never answered rank last (∞)", grouped(unanswered)),
         };
-        let sure = match response_time_ns.supports(99.0) {
-            true => format!("; p99 within {} (95 %)", span(response_time_ns.interval_95.p99)),
-            false => {
+        let sure = match (response_time_ns.supports(99.0), response_time_ns.interval_95.p99) {
+            // Endless, and surely so.
+            (true, [None, None]) => String::new(),
+            (true, ends) => format!("; p99 within {} (95 %)", span(ends)),
+            (false, _) => {
                 let wanted = grouped(samples_wanted(99.0));
                 format!("; {TOO_FEW}: too few requests to say (p99 wants {wanted})")
             }
