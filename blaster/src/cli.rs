@@ -43,7 +43,7 @@ pub enum Command {
     /// Drive a target (the default)
     Run(Box<RunArgs>),
     /// Serve the built-in target
-    Sink(SinkArgs),
+    Sink(Box<SinkArgs>),
     /// List the presets, show what would be sent, check a template
     #[command(subcommand)]
     Payloads(PayloadsCommand),

@@ -70,7 +70,7 @@ impl Pacer {
             entry.service = service.time;
         }
         if let Some(latency) = self.pace.latency {
-            entry.due = entry.due + latency.draw(&mut self.random);
+            entry.due += latency.draw(&mut self.random);
         }
         entry
     }

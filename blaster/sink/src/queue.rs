@@ -76,7 +76,7 @@ mod tests {
             assert_eq!(done - arrival, Nanos(wait) + service);
             let gap = random.below(120_000);
             wait = (wait + service.0).saturating_sub(gap);
-            arrival = arrival + Nanos(gap);
+            arrival += Nanos(gap);
         }
     }
 

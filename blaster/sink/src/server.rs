@@ -340,7 +340,7 @@ impl Shop {
         self.stalls.retain(|stall| {
             let is_due = now >= first + stall.at;
             if is_due {
-                frozen = frozen + stall.length;
+                frozen += stall.length;
             } else {
                 next = next.min(first + stall.at);
             }
