@@ -287,7 +287,7 @@ pub struct SinkArgs {
     /// Write how long requests took (HdrHistogram percentile text, in ms) here at the end
     #[arg(long, value_name = "FILE", help_heading = "Output")]
     pub hgrm: Option<PathBuf>,
-    /// Write every request here at the end: arrival, time served and answer, three little-endian 64-bit numbers of nanoseconds
+    /// Write every request (the first 20 million) here at the end: arrival, time served and answer, three little-endian 64-bit numbers of nanoseconds
     #[arg(long, value_name = "FILE", help_heading = "Output")]
     pub record: Option<PathBuf>,
     /// CPUs to serve on, one thread each, as in 0,2-3 [default: the first allowed]
