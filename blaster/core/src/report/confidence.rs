@@ -199,13 +199,8 @@ mod tests {
     use super::*;
     use crate::load::recorder::{DIGITS, Recorder, histogram};
     use crate::report::batches::{Batches, Kind};
+    use crate::report::latency::tests::of;
     use crate::time::Nanos;
-
-    fn of(values: impl IntoIterator<Item = u64>) -> Histogram<u64> {
-        let mut all = histogram();
-        values.into_iter().for_each(|value| all.record(value).unwrap());
-        all
-    }
 
     /// How often the interval holds the truth, in 1,000 simulated runs.
     fn coverage(samples: u64, percent: f64, draw: fn(f64) -> f64) -> f64 {

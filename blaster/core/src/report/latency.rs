@@ -141,11 +141,12 @@ fn rank(percent: f64, total: u64) -> u64 {
 const ROUNDING_ERROR: f64 = 1e-12;
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
     use crate::load::recorder::histogram;
 
-    fn of(values: impl IntoIterator<Item = u64>) -> Histogram<u64> {
+    /// A histogram of these.
+    pub(in crate::report) fn of(values: impl IntoIterator<Item = u64>) -> Histogram<u64> {
         let mut all = histogram();
         values.into_iter().for_each(|value| all.record(value).unwrap());
         all
