@@ -195,6 +195,8 @@ impl<E: Engine> Worker<E> {
                 depth: plan.depth,
                 timeout: plan.timeout,
                 measured_from: Nanos::MAX,
+                permitted_until: Nanos::MAX,
+                first_sent: None,
                 warmup: plan.warmup,
                 length: plan.length,
                 start: Nanos::MAX,
@@ -235,6 +237,18 @@ impl<E: Engine> Worker<E> {
         flow.measured_from = at + flow.warmup;
         flow.cut_at = if flow.warmup > Nanos::ZERO { flow.measured_from } else { at + INTERVAL };
         flow.recorder.interval = (flow.warmup == Nanos::ZERO).then_some(0);
+    }
+
+    /// Sends only until `until`: from the first turn on that begins then or later nothing is sent any more, as after
+    /// [`Self::stop`], and nothing intended later comes due. Every turn looks before it sends, however long it was held up
+    /// before. A later permit replaces this one, unless it has run out. Without any there is no such end.
+    pub fn permit(&mut self, until: Nanos) {
+        self.flow.permitted_until = until;
+    }
+
+    /// When the kernel had taken the first send; none before it.
+    pub fn first_sent(&self) -> Option<Nanos> {
+        self.flow.first_sent
     }
 
     /// No more request is sent from now on; what is in flight is waited for.
@@ -288,8 +302,11 @@ impl<E: Engine> Worker<E> {
     /// One pass: what is due goes out, what has happened is recorded, then waits for more, a millisecond at most.
     pub fn turn(&mut self) -> Progress {
         let now = self.engine.now();
+        self.flow.begin_turn(now);
+        if now >= self.flow.permitted_until {
+            self.stop();
+        }
         let flow = &mut self.flow;
-        flow.begin_turn(now);
         let mut until = now + WAIT_MAX;
         if matches!(flow.phase, Phase::Opening | Phase::Ready) && now >= flow.start {
             flow.phase = Phase::Running;

@@ -52,6 +52,15 @@ pub enum Ending {
     Stopped(Nanos),
     /// Halted so long after its start.
     Halted(Nanos),
+    /// Held up for so long, so long after its start, and permitted to send until some time in between.
+    Lapsed {
+        /// When it is held up.
+        frozen: Nanos,
+        /// The end of its permit, since the start.
+        permitted: Nanos,
+        /// How long it is held up.
+        pause: Nanos,
+    },
     /// Stopped before it was started.
     NeverStarted,
 }
@@ -186,6 +195,7 @@ impl Scenario {
                 0..3 => Ending::Stopped(within),
                 3..6 => Ending::Halted(within),
                 6 => Ending::NeverStarted,
+                7 => Ending::Lapsed { frozen: within, permitted: within + Nanos(1), pause: Nanos::from_secs(7) },
                 _ => Ending::Natural,
             },
         }
@@ -265,8 +275,12 @@ impl Scenario {
         } else {
             worker.start(start);
         }
+        if let Ending::Lapsed { permitted, .. } = self.ending {
+            worker.permit(start + permitted);
+        }
         let mut recorders = Vec::new();
         let (mut turns, mut taken_at) = (0_u64, 0);
+        let (mut lapsed, mut sent_before) = (false, 0);
         loop {
             let progress = worker.turn();
             turns += 1;
@@ -275,7 +289,16 @@ impl Scenario {
             match self.ending {
                 Ending::Stopped(after) if elapsed > after => worker.stop(),
                 Ending::Halted(after) if elapsed > after => worker.halt(),
+                Ending::Lapsed { frozen, pause, .. } if elapsed > frozen && !lapsed => {
+                    lapsed = true;
+                    worker.engine().clock += pause;
+                    sent_before = worker.engine().counts().requests_sent;
+                }
                 _ => {}
+            }
+            if lapsed {
+                let sent = worker.engine().counts().requests_sent;
+                assert_eq!(sent, sent_before, "nothing is sent after the permit");
             }
             if turns - taken_at >= self.reporting_late_turns || progress == Progress::Done {
                 taken_at = turns;
@@ -307,7 +330,8 @@ impl Scenario {
     pub fn end_max(&self) -> Nanos {
         let period = Nanos((self.timeout.0 / 32).clamp(1_000_000, 100_000_000));
         let slack = Nanos::from_millis(10) + period + period;
-        self.length + END_GRACE + self.timeout + slack
+        let pause = if let Ending::Lapsed { pause, .. } = self.ending { pause } else { Nanos::ZERO };
+        self.length + END_GRACE + self.timeout + slack + pause
     }
 
     /// What each class must have scheduled by the end, the warm-up last. Open loop only.

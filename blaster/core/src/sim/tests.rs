@@ -229,6 +229,47 @@ fn a_stopped_run_says_what_only_the_stop_kept_from_being_sent() {
     assert_eq!((class.unsent_stopped, class.unsent_backlog), (0, class.scheduled - class.sent));
 }
 
+/// Held up from 200 ms on for 5 s, with a permit until 600 ms: the first turn after it must not send, and answers of what was sent
+/// before still count. The run itself asserts that nothing was sent.
+#[test]
+fn a_worker_held_up_beyond_its_permit_sends_nothing_any_more() {
+    let mut scenario = Scenario::simple(1_000.0, Nanos::from_secs(3), 8, 1, Behaviour::healthy(0));
+    scenario.ending = Ending::Lapsed { frozen: millis(200), permitted: millis(600), pause: Nanos::from_secs(5) };
+    let class = &run(&scenario).classes[0];
+    assert!((195..=202).contains(&class.sent), "{}", class.sent);
+    assert_eq!(class.scheduled, 601, "what is intended after the permit does not come due");
+    assert_eq!((class.ok, class.unsent_stopped), (class.sent, class.scheduled - class.sent));
+}
+
+#[test]
+fn a_permit_that_ends_before_the_start_ends_the_run_without_a_request() {
+    let mut worker = Scenario::simple(1_000.0, SECOND, 4, 1, Behaviour::healthy(0)).worker();
+    worker.permit(millis(100));
+    worker.start(millis(200));
+    while worker.turn() != Progress::Done {
+        assert!(worker.now() <= millis(110));
+    }
+    assert_eq!((worker.first_sent(), worker.engine().counts().requests_sent), (None, 0));
+}
+
+#[test]
+fn a_permit_that_is_renewed_in_time_changes_nothing() {
+    let scenario = Scenario::simple(1_000.0, SECOND, 4, 1, Behaviour::healthy(0));
+    let mut worker = scenario.worker();
+    let start = millis(50);
+    worker.start(start);
+    worker.permit(start);
+    while worker.turn() != Progress::Done {
+        let until = worker.now() + millis(100);
+        worker.permit(until);
+        while let Some(full) = worker.take_full() {
+            worker.give_spare(full);
+        }
+    }
+    assert_eq!(worker.engine().counts().requests_sent, 1_000);
+    assert!(worker.first_sent().is_some_and(|first| start <= first && first < start + millis(2)));
+}
+
 #[test]
 fn a_halted_run_leaves_in_flight_what_was_not_answered() {
     let behaviour = Behaviour { answers: vec![(Answer::Never, 1)], ..Behaviour::healthy(0) };

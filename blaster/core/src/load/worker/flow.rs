@@ -43,6 +43,10 @@ pub(super) struct Flow {
     pub(super) timeout: Nanos,
     /// When requests of the measured part begin to be intended.
     pub(super) measured_from: Nanos,
+    /// Nothing is sent from then on, and nothing comes due.
+    pub(super) permitted_until: Nanos,
+    /// When the kernel had taken the first send.
+    pub(super) first_sent: Option<Nanos>,
     pub(super) warmup: Nanos,
     pub(super) length: Nanos,
     pub(super) start: Nanos,
@@ -104,8 +108,9 @@ impl Flow {
         self.turn_began = (until <= now).then_some(now);
     }
 
-    /// Lets everything intended up to `now` come due.
+    /// Lets everything intended up to `now` come due, as far as there is a permit for it.
     pub(super) fn count_due(&mut self, now: Nanos, tape: &Tape) {
+        let now = now.min(self.permitted_until);
         let Some(elapsed) = now.0.checked_sub(self.start.0).map(Nanos) else { return };
         for stream in &mut self.streams {
             let Some(schedule) = &mut stream.schedule else { continue };
@@ -485,6 +490,9 @@ impl Flow {
 
 impl OnEvent for Flow {
     fn submitted(&mut self, now: Nanos) {
+        if self.first_sent.is_none() && self.recorder.sends > 0 {
+            self.first_sent = Some(now);
+        }
         for (intended, blocked) in self.just_sent.drain(..) {
             let (lateness, late) = (&mut self.recorder.lateness, now - intended);
             if blocked > Nanos::ZERO {
