@@ -14,7 +14,7 @@ use signal_hook::iterator::Signals;
 
 use crate::progress::Tick;
 use crate::results::Results;
-use crate::run::Observer;
+use crate::run::{Observer, Watch};
 
 /// Watches a run on behalf of a terminal, a pipe or a file.
 pub struct Console {
@@ -94,7 +94,7 @@ impl Console {
     }
 }
 
-impl Observer for Console {
+impl Watch for Console {
     fn stops(&mut self) -> u32 {
         let heard = self.signals.pending().count() as u32;
         if heard > 0 {
@@ -116,7 +116,9 @@ impl Observer for Console {
         self.wipe();
         let _ = writeln!(std::io::stderr(), "{line}");
     }
+}
 
+impl Observer for Console {
     fn starting(&mut self, facts: &PlanFacts) {
         self.warmup = Nanos(facts.warmup_ns);
         self.total = Nanos(facts.warmup_ns + facts.duration_ns);

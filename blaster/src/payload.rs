@@ -66,7 +66,7 @@ const PRESET_DEFAULT: &str = "events";
 
 impl Payload {
     /// A bare `HOST:PORT` gets the `events` preset, and so does what asks for events; a path, method or body make it a plain request.
-    pub fn new(args: &RunArgs, target: &Target) -> Result<Self, UsageError> {
+    pub fn new(args: &RunArgs, target: &Target, files: &dyn Files) -> Result<Self, UsageError> {
         let payload = &args.payload;
         let path = args.path.as_deref().or(target.path.as_deref());
         let is_own = payload.body.is_some() || payload.body_dir.is_some();
@@ -78,7 +78,7 @@ impl Payload {
         let default = || (!is_own && (!is_plain || asks_for_events)).then_some(PRESET_DEFAULT);
         let preset = payload.preset.as_deref().or_else(default);
         let wish = Wish { preset, method: args.method.as_deref(), path, ..payload.wish() };
-        let requests = Requests::new(&wish, &Disk)?;
+        let requests = Requests::new(&wish, files)?;
         Ok(Self { stale: args.stale || requests.encoding().is_some(), requests })
     }
 

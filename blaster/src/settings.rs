@@ -2,16 +2,17 @@
 
 use std::path::PathBuf;
 
-use blaster_core::plan::lanes::Lanes;
+use blaster_core::plan::lanes::{Lanes, share_out};
 use blaster_core::plan::rate::{Curve, Rate, RateSpec};
 use blaster_core::plan::statuses::Statuses;
 use blaster_core::plan::target::Target;
 use blaster_core::plan::{Arrivals, LayoutWish, Load, Plan, layout};
 use blaster_core::time::Nanos;
 use blaster_ring::socket::Congestion;
+use payloads::Files;
 
 use crate::cli::{ArrivalsArg, Pipeline, RunArgs};
-use crate::payload::{Payload, TAPE_MEMORY_DEFAULT, TapeSize};
+use crate::payload::{Disk, Payload, TAPE_MEMORY_DEFAULT, TapeSize};
 
 /// A run, ready to be carried out.
 #[derive(Debug)]
@@ -39,6 +40,7 @@ pub struct Settings {
     pub congestion: Congestion,
     threads: Option<u32>,
     pipeline: Option<u32>,
+    /// Connections asked for, of this part.
     connections: Option<u32>,
     /// Where results go.
     pub outputs: Outputs,
@@ -46,6 +48,22 @@ pub struct Settings {
     pub wire_times: bool,
     /// A client-limited run is no failure.
     pub allow_invalid: bool,
+}
+
+/// Which part of a run of several nodes this process does.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Place {
+    /// Which of them it is.
+    pub index: usize,
+    /// Their shares, in proportion.
+    pub weights: Vec<u32>,
+}
+
+impl Place {
+    /// All of a run.
+    pub fn whole() -> Self {
+        Self { index: 0, weights: vec![1] }
+    }
 }
 
 /// Where results go, and what is shown.
@@ -72,8 +90,19 @@ const CONNECTIONS_DEFAULT: u32 = 64;
 const SINK_TARGET: &str = "127.0.0.1:1";
 
 impl Settings {
-    /// Understands the arguments of a run. `seed` is used if none was given.
+    /// Understands the arguments of a run on this machine. `seed` is used if none was given.
     pub fn new(args: &RunArgs, seed: u64) -> Result<Self, UsageError> {
+        Self::part(args, seed, &Disk, &Place::whole())
+    }
+
+    /// Understands the arguments of a run of which this process does the part at `place`; they tell of the whole, and
+    /// name files of `files`. Parts of several have Poisson arrivals unless told otherwise: evenly spaced ones add up to evenly
+    /// spaced ones only as far as the nodes' clocks agree.
+    ///
+    /// # Panics
+    /// When the place is none of its weights, or one of these is 0.
+    pub fn part(args: &RunArgs, seed: u64, files: &dyn Files, place: &Place) -> Result<Self, UsageError> {
+        let nodes = place.weights.len();
         let mut targets: Vec<Target> = args.urls.iter().chain(&args.targets).cloned().collect();
         let built_in_sink = targets.is_empty();
         if built_in_sink {
@@ -83,17 +112,19 @@ impl Settings {
             return Err(UsageError::PathTwice);
         }
         let payloads =
-            targets.iter().map(|target| Payload::new(args, target)).collect::<Result<Vec<_>, _>>()?;
+            targets.iter().map(|target| Payload::new(args, target, files)).collect::<Result<Vec<_>, _>>()?;
         let expect = payloads
             .iter()
             .map(|payload| args.expect.clone().map_or_else(|| payload.ok(), Ok))
             .collect::<Result<Vec<_>, _>>()?;
         let outputs = outputs(args)?;
-        let (load, duration) = load(args, start_rate(args, &payloads)?)?;
-        let connections = args.connections.unwrap_or(CONNECTIONS_DEFAULT);
-        if (connections as usize) < targets.len() {
-            return Err(UsageError::FewConnections { connections, targets: targets.len() });
+        let arrivals = if nodes > 1 { Arrivals::Poisson } else { Arrivals::Uniform };
+        let (load, duration) = load(args, start_rate(args, &payloads)?, arrivals)?;
+        let connections = args.connections.unwrap_or(CONNECTIONS_DEFAULT.saturating_mul(nodes as u32));
+        if (connections as usize) < targets.len() * nodes {
+            return Err(UsageError::FewConnections { connections, targets: targets.len(), nodes });
         }
+        let connections = part_of_connections(connections, targets.len() as u32, place);
         let timeout = args.timeout.unwrap_or(TIMEOUT_DEFAULT);
         if timeout == Nanos::ZERO {
             return Err(UsageError::NoTimeout);
@@ -114,7 +145,7 @@ impl Settings {
                 slos: args.slo.iter().flat_map(|slos| slos.0.iter().cloned()).collect(),
                 seed: args.seed.unwrap_or(seed),
                 tags: args.tags.clone(),
-                lanes: Lanes::whole(),
+                lanes: Lanes::whole().split(&place.weights).swap_remove(place.index),
             },
             payloads,
             tape: TapeSize {
@@ -130,11 +161,28 @@ impl Settings {
             cores: args.cores.as_ref().map(|list| list.0.clone()),
             threads: args.threads,
             pipeline,
-            connections: args.connections,
+            connections: args.connections.map(|_| connections),
             outputs,
             wire_times: !args.no_wire_times,
             allow_invalid: args.allow_invalid,
         })
+    }
+
+    /// The highest rate of this part, in requests per second; none in closed loop.
+    pub fn peak_rate(&self) -> Option<f64> {
+        match &self.plan.load {
+            Load::Open { curve, .. } => Some(curve.peak() * self.plan.lanes.fraction()),
+            Load::Closed => None,
+        }
+    }
+
+    /// Repeats what this part sends; the parts of one run differ in it.
+    pub fn part_seed(&self) -> u64 {
+        let whole = Lanes::whole();
+        if self.plan.lanes == whole {
+            return self.plan.seed;
+        }
+        self.plan.seed ^ self.plan.lanes.fingerprint()
     }
 
     /// Sets the rate of `--eps`, now that it is known how many events the prepared requests carry on average.
@@ -151,15 +199,11 @@ impl Settings {
         if let Some(threads) = self.threads.filter(|&threads| threads > cpus) {
             return Err(UsageError::ManyThreads { threads, cpus });
         }
-        let peak = match &self.plan.load {
-            Load::Open { curve, .. } => Some(curve.peak()),
-            Load::Closed => None,
-        };
         // By default never fewer connections than threads; what was asked for stays as asked.
         let connections =
             self.connections.unwrap_or_else(|| self.plan.connections.max(self.threads.unwrap_or(cpus)));
         let wish = LayoutWish {
-            peak,
+            peak: self.peak_rate(),
             cpus,
             target_is_local,
             connections,
@@ -185,13 +229,17 @@ pub enum UsageError {
     PathTwice,
     /// Fewer connections than targets.
     #[error(
-        "{targets} targets need at least {targets} connections, --connections is {connections}: raise it"
+        "{} need at least {} connections, --connections is {connections}: raise it",
+        to_targets(*.nodes, *.targets),
+        .nodes * .targets
     )]
     FewConnections {
         /// Asked for.
         connections: u32,
         /// Given.
         targets: usize,
+        /// That each connect to all of them.
+        nodes: usize,
     },
     /// More threads than CPUs.
     #[error("--threads {threads}: each owns a CPU, and this process may use {cpus}: give at most {cpus}")]
@@ -268,7 +316,25 @@ fn start_rate(args: &RunArgs, payloads: &[Payload]) -> Result<Option<Rate>, Usag
     Ok(Some(Rate::new(events.per_second() / mean)?))
 }
 
-fn load(args: &RunArgs, start_rate: Option<Rate>) -> Result<(Load, Nanos), UsageError> {
+fn to_targets(nodes: usize, targets: usize) -> String {
+    if nodes == 1 {
+        format!("{targets} targets")
+    } else {
+        format!("{nodes} nodes with {targets} targets each")
+    }
+}
+
+/// Every node has a connection to every target; the rest by weight.
+fn part_of_connections(connections: u32, targets: u32, place: &Place) -> u32 {
+    let rest = connections - targets * place.weights.len() as u32;
+    targets + share_out(rest.into(), &place.weights)[place.index] as u32
+}
+
+fn load(
+    args: &RunArgs,
+    start_rate: Option<Rate>,
+    arrivals_default: Arrivals,
+) -> Result<(Load, Nanos), UsageError> {
     let warmup = args.warmup.unwrap_or(Nanos::ZERO);
     let duration = args.duration.unwrap_or(DURATION_DEFAULT);
     if duration == Nanos::ZERO {
@@ -285,7 +351,8 @@ fn load(args: &RunArgs, start_rate: Option<Rate>) -> Result<(Load, Nanos), Usage
     }
     let arrivals = match args.arrivals {
         Some(ArrivalsArg::Poisson) => Arrivals::Poisson,
-        Some(ArrivalsArg::Uniform) | None => Arrivals::Uniform,
+        Some(ArrivalsArg::Uniform) => Arrivals::Uniform,
+        None => arrivals_default,
     };
     let curve = match &args.stages {
         Some(stages) => Curve::stages(start_rate, stages)?,
@@ -334,4 +401,54 @@ fn exact(time: Nanos) -> String {
     let units = [(1_000_000_000, "s"), (1_000_000, "ms"), (1_000, "us")];
     let unit = units.iter().find(|(unit, _)| time.0.is_multiple_of(*unit));
     unit.map_or_else(|| format!("{}ns", time.0), |(unit, name)| format!("{}{name}", time.0 / unit))
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::cli::Cli;
+
+    fn part(args: &[&str], index: usize, weights: &[u32]) -> Result<Settings, UsageError> {
+        let args = Cli::parse_from(["blaster"].iter().chain(args)).run;
+        Settings::part(&args, 42, &Disk, &Place { index, weights: weights.to_vec() })
+    }
+
+    #[test]
+    fn parts_of_a_run_differ_in_seed_and_numbers_and_have_poisson_arrivals() {
+        let parts = [0, 1].map(|index| part(&["a:1"], index, &[3, 1]).unwrap());
+        assert_ne!(parts[0].part_seed(), parts[1].part_seed());
+        assert_eq!(parts.each_ref().map(|part| part.plan.lanes.nth(0)), [0, 3]);
+        assert_eq!(parts.each_ref().map(|part| part.peak_rate()), [Some(7_500.0), Some(2_500.0)]);
+        for part in &parts {
+            assert!(matches!(part.plan.load, Load::Open { arrivals: Arrivals::Poisson, .. }));
+        }
+        let whole = part(&["a:1"], 0, &[1]).unwrap();
+        assert_eq!((whole.part_seed(), whole.plan.seed), (42, 42));
+        assert!(matches!(whole.plan.load, Load::Open { arrivals: Arrivals::Uniform, .. }));
+    }
+
+    #[test]
+    fn too_few_connections_for_the_nodes_are_told_in_their_number() {
+        let error = part(&["-c", "3", "a:1", "b:1"], 0, &[1, 1]).unwrap_err().to_string();
+        assert_eq!(
+            error,
+            "2 nodes with 2 targets each need at least 4 connections, --connections is 3: raise it"
+        );
+    }
+
+    proptest! {
+        #[test]
+        fn parts_have_all_connections_of_the_whole(
+            weights in prop::collection::vec(1_u32..100, 1..20),
+            more in 0_u32..1000,
+        ) {
+            let connections = weights.len() as u32 + more;
+            let flag = connections.to_string();
+            let parts = (0..weights.len()).map(|index| part(&["-c", &flag, "a:1"], index, &weights).unwrap());
+            prop_assert_eq!(parts.map(|part| part.plan.connections).sum::<u32>(), connections);
+        }
+    }
 }

@@ -30,6 +30,7 @@ pub struct ShardPlan {
 /// What the reporting thread says to a shard.
 enum Command {
     Start(Nanos),
+    Permit(Nanos),
     Stop,
     Halt,
     Spare(Box<Recorder>),
@@ -65,6 +66,10 @@ pub struct ShardFacts {
     pub waited: Option<Nanos>,
     /// Times that its thread was taken off its CPU while it wanted to go on.
     pub involuntary_switches: u64,
+    /// When the kernel had taken its first send; none if it sent nothing.
+    pub first_sent: Option<Nanos>,
+    /// The end of its permit, if that is what ended the sending.
+    pub lapsed: Option<Nanos>,
     /// How often its ring was short of room.
     pub pressure: Pressure,
     /// Of the connections open at the end.
@@ -126,6 +131,11 @@ impl Shards {
     /// Request times count from `at`.
     pub fn start(&self, at: Nanos) {
         self.tell_all(|| Command::Start(at));
+    }
+
+    /// Nothing is sent from `until` on, unless told otherwise before.
+    pub fn permit(&self, until: Nanos) {
+        self.tell_all(|| Command::Permit(until));
     }
 
     /// Nothing more is sent; what is in flight is waited for.
@@ -244,6 +254,7 @@ async fn hot_loop(
                     worker.start(at);
                     ready = true;
                 }
+                Command::Permit(until) => worker.permit(until),
                 Command::Stop => worker.stop(),
                 Command::Halt => worker.halt(),
                 Command::Spare(recorder) => worker.give_spare(*recorder),
@@ -262,6 +273,8 @@ async fn hot_loop(
                 - at_start.pressure.completion_overflows,
             buffers_starved: at_end.pressure.buffers_starved - at_start.pressure.buffers_starved,
         },
+        first_sent: worker.first_sent(),
+        lapsed: worker.lapsed(),
         wire_unavailable: worker.engine().wire_unavailable(),
         tcp: socket::tcp_info(worker.engine().sockets().take(TCP_INFO_CONNECTIONS)),
     }));

@@ -59,7 +59,7 @@ pub fn record(settings: &mut Settings, shards: usize) -> Result<Recorded, TapeEr
             target,
             first_class: classes.len() as u16,
             shares: shards * targets.len(),
-            seed: settings.plan.seed.wrapping_add(index as u64),
+            seed: settings.part_seed().wrapping_add(index as u64),
         };
         let bytes_before = recording.len();
         let names = match payload.write(&mut recording, section, settings.tape, system::unix_time_ns()) {

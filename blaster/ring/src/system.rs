@@ -55,9 +55,15 @@ pub fn thread_involuntary_switches() -> u64 {
     usage.ru_nivcsw as u64
 }
 
+/// The monotonic clock, `CLOCK_MONOTONIC`: the one that [`std::time::Instant`] and timers go by.
+#[inline]
+pub fn monotonic() -> Nanos {
+    clock(libc::CLOCK_MONOTONIC)
+}
+
 /// The monotonic clock, and the same without the corrections of a time service: they drift apart as far as it corrects.
 pub fn monotonic_and_raw() -> (Nanos, Nanos) {
-    (clock(libc::CLOCK_MONOTONIC), clock(libc::CLOCK_MONOTONIC_RAW))
+    (monotonic(), clock(libc::CLOCK_MONOTONIC_RAW))
 }
 
 /// The wall clock: nanoseconds since 1970-01-01T00:00:00Z.
@@ -65,6 +71,7 @@ pub fn unix_time_ns() -> u64 {
     clock(libc::CLOCK_REALTIME).0
 }
 
+#[inline]
 fn clock(id: libc::clockid_t) -> Nanos {
     let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
     // SAFETY: INV-S1.

@@ -196,6 +196,7 @@ impl<E: Engine> Worker<E> {
                 timeout: plan.timeout,
                 measured_from: Nanos::MAX,
                 permitted_until: Nanos::MAX,
+                lapsed: None,
                 first_sent: None,
                 warmup: plan.warmup,
                 length: plan.length,
@@ -244,6 +245,11 @@ impl<E: Engine> Worker<E> {
     /// before. A later permit replaces this one, unless it has run out. Without any there is no such end.
     pub fn permit(&mut self, until: Nanos) {
         self.flow.permitted_until = until;
+    }
+
+    /// The end of the permit, if it is what ended the sending.
+    pub fn lapsed(&self) -> Option<Nanos> {
+        self.flow.lapsed
     }
 
     /// When the kernel had taken the first send; none before it.
@@ -303,7 +309,8 @@ impl<E: Engine> Worker<E> {
     pub fn turn(&mut self) -> Progress {
         let now = self.engine.now();
         self.flow.begin_turn(now);
-        if now >= self.flow.permitted_until {
+        if now >= self.flow.permitted_until && !matches!(self.flow.phase, Phase::Draining | Phase::Done) {
+            self.flow.lapsed = Some(self.flow.permitted_until);
             self.stop();
         }
         let flow = &mut self.flow;

@@ -195,7 +195,11 @@ impl Scenario {
                 0..3 => Ending::Stopped(within),
                 3..6 => Ending::Halted(within),
                 6 => Ending::NeverStarted,
-                7 => Ending::Lapsed { frozen: within, permitted: within + Nanos(1), pause: Nanos::from_secs(7) },
+                7 => Ending::Lapsed {
+                    frozen: within,
+                    permitted: within + Nanos(1),
+                    pause: Nanos::from_secs(7),
+                },
                 _ => Ending::Natural,
             },
         }

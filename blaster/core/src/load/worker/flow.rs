@@ -45,6 +45,8 @@ pub(super) struct Flow {
     pub(super) measured_from: Nanos,
     /// Nothing is sent from then on, and nothing comes due.
     pub(super) permitted_until: Nanos,
+    /// That moment, if it is what ended the sending.
+    pub(super) lapsed: Option<Nanos>,
     /// When the kernel had taken the first send.
     pub(super) first_sent: Option<Nanos>,
     pub(super) warmup: Nanos,
