@@ -11,7 +11,8 @@ use blaster_core::time::Nanos;
 use blaster_ring::socket::{self, Congestion};
 use blaster_sink::pace::{Faults, Latency, Stall, share, spin};
 use blaster_sink::profile::Profile;
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::parser::ValueSource;
+use clap::{ArgMatches, Args, FromArgMatches, Parser, Subcommand, ValueEnum};
 use payloads::{Encoding, Mix, Shares};
 
 /// Drives an HTTP server at the rate you ask for, and tells the truth about what came back.
@@ -402,7 +403,39 @@ fn tag(text: &str) -> Result<(String, String), String> {
     }
 }
 
+/// Arguments of a run that say where results go and what they are worth: no business of whoever only sends a part of it.
+const OF_RESULTS: [&str; 8] =
+    ["json", "hgrm", "hlog", "tags", "quiet", "no_progress", "slo", "allow_invalid"];
+
 impl RunArgs {
+    /// The arguments behind `matches`, of a command that has those of a run among its own, as [`Self::from_list`] takes them: for
+    /// somebody who does a part of the run. What is the matter of its results is left out.
+    pub fn list(matches: &ArgMatches) -> Vec<String> {
+        let command = Self::augment_args(clap::Command::new("run"));
+        let mut list = Vec::new();
+        for arg in command.get_arguments() {
+            let id = arg.get_id().as_str();
+            let was_typed = matches.value_source(id) == Some(ValueSource::CommandLine);
+            if !was_typed || OF_RESULTS.contains(&id) {
+                continue;
+            }
+            let name = arg.get_long().unwrap_or("target");
+            if !arg.get_action().takes_values() {
+                list.push(format!("--{name}"));
+                continue;
+            }
+            let values = matches.get_raw(id).into_iter().flatten();
+            list.extend(values.map(|value| format!("--{name}={}", value.to_string_lossy())));
+        }
+        list
+    }
+
+    /// Understands arguments, the name of a program not among them.
+    pub fn from_list(list: &[String]) -> Result<Self, clap::Error> {
+        let command = Self::augment_args(clap::Command::new("run")).no_binary_name(true);
+        Self::from_arg_matches(&command.try_get_matches_from(list)?)
+    }
+
     /// `--rps` as a rate to ramp from; none if absent or `max`.
     pub fn start_rate(&self) -> Option<Rate> {
         match self.rps {
@@ -414,6 +447,8 @@ impl RunArgs {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use clap::CommandFactory;
 
     use super::*;
@@ -430,6 +465,53 @@ mod tests {
         let run = Cli::parse_from(["blaster", "run", "-R", "max", "-p", "auto", "-T", "a:1", "-T", "b:2=3"]);
         let Some(Command::Run(args)) = run.command else { panic!("not run") };
         assert_eq!((args.rps, args.targets[1].weight), (Some(RateSpec::Max), 3));
+    }
+
+    #[test]
+    fn a_list_of_arguments_says_what_was_typed() {
+        let typed = [
+            "blaster",
+            "-R",
+            "5m",
+            "a:1=3",
+            "-T",
+            "http://b:2/x",
+            "--set",
+            "k=v",
+            "-H",
+            "A: b",
+            "--slo",
+            "p99<1s",
+            "--json",
+            "-",
+            "--shuffle",
+            "-b",
+            "@f.jsonl",
+            "-p",
+            "auto",
+            "--tag",
+            "a=b",
+            "--stages",
+            "1s:5,2s:=7",
+            "--quiet",
+        ];
+        let matches = Cli::command().try_get_matches_from(typed).unwrap();
+        let list = RunArgs::list(&matches);
+        let wanted = [
+            "--target=a:1=3",
+            "--target=http://b:2/x",
+            "--rps=5m",
+            "--stages=1s:5,2s:=7",
+            "--pipeline=auto",
+            "--set=k=v",
+            "--header=A: b",
+            "--body=@f.jsonl",
+            "--shuffle",
+        ];
+        assert_eq!(list.iter().map(String::as_str).collect::<BTreeSet<_>>(), wanted.into());
+        let args = RunArgs::from_list(&list).unwrap();
+        assert_eq!((args.targets.len(), args.targets[0].weight, args.payload.shuffle), (2, 3, true));
+        assert_eq!(RunArgs::from_list(&["--rps=x".to_owned()]).unwrap_err().exit_code(), 2);
     }
 
     #[test]

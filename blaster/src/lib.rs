@@ -6,6 +6,7 @@ pub mod cli;
 pub mod console;
 mod environment;
 pub mod exit;
+pub mod files;
 mod limits;
 mod link;
 mod machine;

@@ -1,8 +1,5 @@
 //! What goes to a target, and how it comes onto the tape.
 
-use std::fs::File;
-use std::io::{self, Read};
-
 use blaster_core::load::tape::{Cut, Mark, Recording, TAPE_BYTES_MAX};
 use blaster_core::plan::statuses::Statuses;
 use blaster_core::plan::target::Target;
@@ -167,32 +164,5 @@ impl PayloadArgs {
             encoding: self.encoding,
             ..Wish::default()
         }
-    }
-}
-
-/// This machine's files.
-#[derive(Debug)]
-pub struct Disk;
-
-impl Files for Disk {
-    fn read(&self, path: &str) -> io::Result<Vec<u8>> {
-        let mut content = Vec::new();
-        // A byte more than is allowed tells that it is too large; devices and pipes may not end at all.
-        File::open(path)?.take(payloads::BYTES_MAX as u64 + 1).read_to_end(&mut content)?;
-        Ok(content)
-    }
-
-    fn list(&self, folder: &str) -> io::Result<Vec<String>> {
-        let mut paths = Vec::new();
-        for entry in std::fs::read_dir(folder)? {
-            let path = entry?.path();
-            if path.is_file() {
-                let name = path.to_str().ok_or_else(|| {
-                    io::Error::other(format!("the name of {} is not UTF-8", path.display()))
-                })?;
-                paths.push(name.to_owned());
-            }
-        }
-        Ok(paths)
     }
 }

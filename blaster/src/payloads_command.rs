@@ -11,8 +11,9 @@ use serde::de::IgnoredAny;
 use serde_json::{Map, Value, json};
 
 use crate::cli::ShowArgs;
+use crate::files::Disk;
 use crate::output::{hanging, pad};
-use crate::payload::{Disk, TAPE_MEMORY_DEFAULT};
+use crate::payload::TAPE_MEMORY_DEFAULT;
 use crate::run;
 use crate::settings::UsageError;
 

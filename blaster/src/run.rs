@@ -13,8 +13,8 @@ use std::sync::mpsc::RecvTimeoutError;
 use std::time::Duration;
 
 use blaster_core::load::engine::ConnectFailure;
-use blaster_core::plan::target::Target;
 use blaster_core::plan::Plan;
+use blaster_core::plan::target::Target;
 use blaster_core::report::Report;
 use blaster_core::report::collector::FinishedInterval;
 use blaster_core::report::facts::{Environment, PlanFacts};

@@ -12,7 +12,8 @@ use blaster_ring::socket::Congestion;
 use payloads::Files;
 
 use crate::cli::{ArrivalsArg, Pipeline, RunArgs};
-use crate::payload::{Disk, Payload, TAPE_MEMORY_DEFAULT, TapeSize};
+use crate::files::Disk;
+use crate::payload::{Payload, TAPE_MEMORY_DEFAULT, TapeSize};
 
 /// A run, ready to be carried out.
 #[derive(Debug)]
