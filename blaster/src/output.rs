@@ -8,4 +8,5 @@ pub mod json;
 pub mod summary;
 mod text;
 
-pub(crate) use text::{cut, hanging, pad};
+pub use text::cut;
+pub(crate) use text::{hanging, pad};

@@ -77,7 +77,7 @@ impl Tick<'_> {
 }
 
 /// Three digits and a suffix: `850`, `12.3k`, `1M`.
-fn short(number: f64) -> String {
+pub fn short(number: f64) -> String {
     let (value, suffix) = match number {
         number if number < 999.5 => return format!("{number:.0}"),
         number if number < 999_500.0 => (number / 1e3, "k"),

@@ -55,7 +55,7 @@ pub(crate) fn pad(text: &str, width: usize) -> String {
 }
 
 /// At most `width` characters; the end gives way to an ellipsis.
-pub(crate) fn cut(text: &str, width: usize) -> String {
+pub fn cut(text: &str, width: usize) -> String {
     if text.chars().count() <= width {
         return text.chars().map(printable).collect();
     }

@@ -1,0 +1,215 @@
+//! `--local N`: agents and a target on this machine, for a run that needs nothing else.
+//!
+//! Agents are child processes with a secret of their own in a folder of their own. They end when their standard input does, so that
+//! nothing outlives this process, however it dies. They do not hear the terminal's Ctrl-C: whom it stops is the leader's affair.
+
+use std::fs::{self, DirBuilder, File};
+use std::io::{self, BufRead, BufReader};
+use std::net::SocketAddr;
+use std::os::unix::fs::DirBuilderExt;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+
+use blaster_ring::system;
+
+use crate::hosts::Host;
+use crate::secret::{Secret, SecretError};
+
+/// Agents on this machine; gone when dropped.
+pub struct Local {
+    agents: Vec<Child>,
+    hosts: Vec<Host>,
+    secret: Secret,
+    folder: Folder,
+}
+
+/// Why there are none.
+#[derive(Debug, thiserror::Error)]
+pub enum LocalError {
+    /// No folder, or no process.
+    #[error("cannot start agents on this machine: {0}")]
+    Io(#[from] io::Error),
+    /// No secret for them.
+    #[error(transparent)]
+    Secret(#[from] SecretError),
+    /// One that ended at once.
+    #[error("agent {index} on this machine did not start: {said}")]
+    Ended {
+        /// Which.
+        index: usize,
+        /// The last it said.
+        said: String,
+    },
+}
+
+/// Who runs where.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Places {
+    /// By agent.
+    pub agents: Vec<Vec<usize>>,
+    /// Of the target.
+    pub sink: Vec<usize>,
+    /// Whether agents and target have CPUs in common.
+    pub shared: bool,
+}
+
+impl Places {
+    /// Shares CPUs out. With more of them than agents the target has some to itself, about as many as all agents; else every agent
+    /// has one, and the target takes what they leave.
+    pub fn share(cpus: &[usize], agents: usize, with_sink: bool) -> Self {
+        let of_sink = if !with_sink || cpus.len() <= agents {
+            0
+        } else {
+            (cpus.len() / 2).clamp(1, cpus.len() - agents)
+        };
+        let (sink, rest) = cpus.split_at(of_sink);
+        let of_agent = |index: usize| match rest.len() / agents {
+            0 => vec![rest[rest.len() - 1 - index % rest.len()]],
+            each => {
+                let more = rest.len() % agents;
+                let first = index * each + index.min(more);
+                rest[first..first + each + usize::from(index < more)].to_vec()
+            }
+        };
+        Self {
+            agents: (0..agents).map(of_agent).collect(),
+            sink: if of_sink == 0 { cpus.to_vec() } else { sink.to_vec() },
+            shared: with_sink && of_sink == 0,
+        }
+    }
+}
+
+impl Local {
+    /// Starts an agent for each place.
+    pub fn start(places: &Places) -> Result<Self, LocalError> {
+        let folder = Folder::new()?;
+        let secret = Secret::random();
+        let secret_path = folder.path.join("secret");
+        secret.write_new(&secret_path)?;
+        let mut local = Self { agents: Vec::new(), hosts: Vec::new(), secret, folder };
+        let cpus = system::allowed_cpus();
+        for (index, place) in places.agents.iter().enumerate() {
+            // An agent that has its CPU from a mask knows that a target on this machine shares it; from a flag, that it does not.
+            let started = if places.shared {
+                system::pin_thread(place)?;
+                let started = local.spawn(index, &secret_path, &[]);
+                system::pin_thread(&cpus)?;
+                started
+            } else {
+                let list: Vec<_> = place.iter().map(usize::to_string).collect();
+                local.spawn(index, &secret_path, &["--cores", &list.join(",")])
+            };
+            started?;
+        }
+        Ok(local)
+    }
+
+    /// Where they listen.
+    pub fn hosts(&self) -> &[Host] {
+        &self.hosts
+    }
+
+    /// What lets a leader in.
+    pub fn secret(&self) -> &Secret {
+        &self.secret
+    }
+
+    /// Their process ids, in the order of the hosts.
+    pub fn processes(&self) -> Vec<u32> {
+        self.agents.iter().map(Child::id).collect()
+    }
+
+    fn spawn(&mut self, index: usize, secret: &Path, flags: &[&str]) -> Result<(), LocalError> {
+        let log = self.folder.path.join(format!("agent-{index}.log"));
+        let mut child = Command::new(std::env::current_exe()?)
+            .args(["agent", "--child", "--listen", "127.0.0.1:0", "--secret"])
+            .arg(secret)
+            .args(flags)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(File::create(&log)?)
+            .process_group(0)
+            .spawn()?;
+        let mut line = String::new();
+        let stdout = child.stdout.take().expect("it is piped");
+        self.agents.push(child);
+        BufReader::new(stdout).read_line(&mut line)?;
+        let Ok(address) = line.trim().parse::<SocketAddr>() else {
+            let text = fs::read_to_string(&log).unwrap_or_default();
+            let said = text.lines().last().unwrap_or("it said nothing").to_owned();
+            return Err(LocalError::Ended { index, said });
+        };
+        self.hosts.push(Host {
+            host: address.ip().to_string(),
+            port: address.port(),
+            weight: 1,
+            max_rps: None,
+        });
+        Ok(())
+    }
+}
+
+impl Drop for Local {
+    fn drop(&mut self) {
+        for agent in &mut self.agents {
+            // Its end is what tells it to end.
+            drop(agent.stdin.take());
+        }
+        for agent in &mut self.agents {
+            let _ = agent.wait();
+        }
+    }
+}
+
+/// A private folder, removed with all that is in it.
+struct Folder {
+    path: PathBuf,
+}
+
+impl Folder {
+    fn new() -> io::Result<Self> {
+        let mut number = [0; 8];
+        rustls::crypto::ring::default_provider()
+            .secure_random
+            .fill(&mut number)
+            .map_err(|_| io::Error::other("no random numbers"))?;
+        let path = std::env::temp_dir().join(format!("coordinator-{:016x}", u64::from_le_bytes(number)));
+        DirBuilder::new().mode(0o700).create(&path)?;
+        Ok(Self { path })
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.path);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn two_agents_on_two_cpus_have_one_each_and_share_them_with_the_target() {
+        let places = Places::share(&[0, 1], 2, true);
+        assert_eq!(places, Places { agents: vec![vec![0], vec![1]], sink: vec![0, 1], shared: true });
+    }
+
+    #[test]
+    fn with_cpus_to_spare_the_target_has_its_own() {
+        let places = Places::share(&[0, 1, 2, 3], 2, true);
+        assert_eq!(places, Places { agents: vec![vec![2], vec![3]], sink: vec![0, 1], shared: false });
+        let places = Places::share(&[0, 1, 2], 2, true);
+        assert_eq!(places, Places { agents: vec![vec![1], vec![2]], sink: vec![0], shared: false });
+        let places = Places::share(&(0..9).collect::<Vec<_>>(), 2, true);
+        assert_eq!((places.agents, places.sink.len()), (vec![vec![4, 5, 6], vec![7, 8]], 4));
+    }
+
+    #[test]
+    fn without_a_target_agents_share_all() {
+        let places = Places::share(&[0, 1, 2], 2, false);
+        assert_eq!((places.agents, places.shared), (vec![vec![0, 1], vec![2]], false));
+        assert_eq!(Places::share(&[5], 3, false).agents, vec![vec![5]; 3]);
+    }
+}
