@@ -402,6 +402,20 @@ impl Series {
         self.clipped
     }
 
+    /// What is in its histogram, from the lowest bucket on: a time of the bucket, and how many. All that another series with
+    /// [`Self::add_buckets`] needs to be equal to it; complete only after [`Self::settle`].
+    pub fn buckets(&self) -> impl Iterator<Item = (Nanos, u64)> {
+        self.histogram().iter_recorded().map(|step| (Nanos(step.value_iterated_to()), step.count_at_value()))
+    }
+
+    /// Adds buckets of another series, and how many times of it were clipped.
+    pub fn add_buckets(&mut self, buckets: impl IntoIterator<Item = (Nanos, u64)>, clipped: u64) {
+        for (time, count) in buckets {
+            self.histogram.saturating_record_n(time.0, count);
+        }
+        self.clipped += clipped;
+    }
+
     /// Adds all of `other`, which must be settled.
     pub fn merge(&mut self, other: &Self) {
         debug_assert_eq!(other.pending_count, 0, "settle before merging");
@@ -449,6 +463,21 @@ mod tests {
         series.record(Nanos(TIME_NS_MAX));
         series.settle();
         assert_eq!((series.clipped(), series.histogram().len()), (1, 2));
+    }
+
+    #[test]
+    fn the_buckets_of_a_series_make_one_that_is_equal() {
+        let mut series = Series::new();
+        for exponent in 0..64 {
+            series.record(Nanos((1_u64 << exponent) + exponent));
+            series.record(Nanos(1_u64 << exponent));
+        }
+        series.settle();
+        let mut again = Series::new();
+        again.add_buckets(series.buckets(), series.clipped());
+        assert_eq!((again.histogram(), again.clipped()), (series.histogram(), series.clipped()));
+        assert_eq!(again.histogram().max(), series.histogram().max());
+        assert_eq!(again.histogram().min(), series.histogram().min());
     }
 
     #[test]

@@ -1,0 +1,335 @@
+//! The agent's side: one run at a time, of one leader, kept until that leader has all of it or another takes its place.
+
+use std::collections::VecDeque;
+
+use blaster_core::time::Nanos;
+
+use crate::delta::Delta;
+use crate::message::{Holder, Ready, RunId, Status, Task, ToAgent, ToLeader};
+
+/// A connection of a leader's, by the shell's number.
+pub type LinkId = u64;
+
+/// A run that is ready and whose leader is silent for so long is given up: it was never permitted to send.
+pub const ABANDON_AFTER: Nanos = Nanos::from_secs(5);
+
+/// What an agent knows.
+#[derive(Debug)]
+pub struct Agent {
+    run: Option<Held>,
+    acts: VecDeque<Act>,
+    runs: u64,
+    refused: u64,
+}
+
+/// What is to be done.
+#[derive(Debug, PartialEq)]
+pub enum Act {
+    /// Say it to a leader.
+    Say(LinkId, Box<ToLeader>),
+    /// Get ready for a run; answered with [`Agent::handle_ready`] or [`Agent::handle_failed`].
+    Prepare(Box<Task>),
+    /// Request times count from then, by this machine's clock.
+    Start(Nanos),
+    /// Send until then.
+    Permit(Nanos),
+    /// Stop sending; said again, do not wait for answers.
+    Stop,
+    /// Forget the run as it is; [`Agent::handle_ended`] is not expected.
+    Abandon,
+    /// Something for the log.
+    Log(String),
+}
+
+#[derive(Debug)]
+struct Held {
+    id: RunId,
+    link: Option<LinkId>,
+    leader: String,
+    since: Nanos,
+    /// The latest word from its leader.
+    heard: Nanos,
+    /// Whether it may send at all.
+    permitted: bool,
+    phase: Phase,
+    /// Deltas that its leader may not have, the first with number `first`.
+    kept: VecDeque<Delta>,
+    first: u32,
+    ended: Option<Ended>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Phase {
+    Preparing,
+    Ready,
+    Running,
+    Over,
+}
+
+/// How a run ended.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Ended {
+    /// When the first request was sent, by this machine's clock.
+    pub first_sent: Option<Nanos>,
+    /// Its own report; or why there is none.
+    pub report: Result<Vec<u8>, String>,
+}
+
+impl Agent {
+    /// Without a run.
+    pub fn new() -> Self {
+        Self { run: None, acts: VecDeque::new(), runs: 0, refused: 0 }
+    }
+
+    /// What is to be done next.
+    pub fn poll(&mut self) -> Option<Act> {
+        self.acts.pop_front()
+    }
+
+    /// When [`Self::handle_timeout`] wants to be called; none while there is nothing to wait for.
+    pub fn timeout(&self) -> Option<Nanos> {
+        let held = self.run.as_ref()?;
+        matches!(held.phase, Phase::Preparing | Phase::Ready).then(|| held.heard + ABANDON_AFTER)
+    }
+
+    /// What it says of itself, on top of what the shell knows.
+    pub fn status(&self, now: Nanos, of_machine: Status) -> Status {
+        Status { holder: self.holder(now), runs: self.runs, refused: self.refused, ..of_machine }
+    }
+
+    /// Something came that was no message.
+    pub fn handle_malformed(&mut self) {
+        self.refused += 1;
+    }
+
+    /// A leader says something. `from` is where it is, `of_machine` what the shell knows of this node.
+    pub fn handle_message(
+        &mut self,
+        link: LinkId,
+        from: &str,
+        now: Nanos,
+        message: ToAgent,
+        of_machine: &Status,
+    ) {
+        match message {
+            ToAgent::Status => {
+                let status = self.status(now, of_machine.clone());
+                self.say(link, ToLeader::Status(Box::new(status)));
+            }
+            ToAgent::Prepare(task) => self.prepare(link, from, now, task),
+            ToAgent::Stop => self.stop(link, from, now),
+            ToAgent::Resume { run, next } => self.resume(link, now, run, next),
+            ToAgent::Start { run, at } => {
+                if let Some(held) =
+                    self.held_by(link, run, now).filter(|held| held.phase == Phase::Ready && held.permitted)
+                {
+                    held.phase = Phase::Running;
+                    self.acts.push_back(Act::Start(at));
+                    self.log("the run begins".to_owned());
+                }
+            }
+            ToAgent::Permit { run, until } => {
+                let held = self.held_by(link, run, now);
+                if let Some(held) = held.filter(|held| matches!(held.phase, Phase::Ready | Phase::Running)) {
+                    held.permitted = true;
+                    self.acts.push_back(Act::Permit(until));
+                }
+            }
+            ToAgent::Finish { run, now: at_once } => {
+                match self.held_by(link, run, now).map(|held| held.phase) {
+                    Some(Phase::Running) => {
+                        self.acts.push_back(Act::Stop);
+                        if at_once {
+                            self.acts.push_back(Act::Stop);
+                        }
+                    }
+                    Some(Phase::Preparing | Phase::Ready) => self.drop_run("its leader wants it no more"),
+                    Some(Phase::Over) | None => {}
+                }
+            }
+            ToAgent::Heard { run, next } => {
+                if let Some(held) = self.held_by(link, run, now) {
+                    while held.first < next && held.kept.pop_front().is_some() {
+                        held.first += 1;
+                    }
+                }
+            }
+            ToAgent::Release { run } => {
+                if self.held_by(link, run, now).is_some() {
+                    self.drop_run("its leader has all of it");
+                }
+            }
+        }
+    }
+
+    /// A leader is gone, or seems to be. Its run goes on until its permit ends.
+    pub fn handle_closed(&mut self, link: LinkId, why: &str) {
+        if let Some(held) = self.run.as_mut().filter(|held| held.link == Some(link)) {
+            held.link = None;
+            let what = match held.phase {
+                Phase::Preparing | Phase::Ready => "given up unless it comes back",
+                Phase::Running => "the run stops when its permit ends, unless it comes back",
+                Phase::Over => "its results are kept",
+            };
+            self.log(format!("lost the leader: {why}; {what}"));
+        }
+    }
+
+    /// The run is ready.
+    pub fn handle_ready(&mut self, facts: Ready) {
+        let Some(held) = self.run.as_mut().filter(|held| held.phase == Phase::Preparing) else { return };
+        held.phase = Phase::Ready;
+        let (run, link) = (held.id, held.link);
+        self.say_if(link, ToLeader::Ready { run, facts: Box::new(facts) });
+    }
+
+    /// The run cannot be prepared.
+    pub fn handle_failed(&mut self, why: String) {
+        let Some(held) = self.run.take() else { return };
+        self.log(format!("refused the run: {why}"));
+        self.say_if(held.link, ToLeader::Refused { run: held.id, why });
+    }
+
+    /// A shard has seen another interval.
+    pub fn handle_delta(&mut self, delta: Delta) {
+        let Some(held) = &mut self.run else { return };
+        let number = held.first + held.kept.len() as u32;
+        held.kept.push_back(delta.clone());
+        let (run, link) = (held.id, held.link);
+        self.say_if(link, ToLeader::Delta { run, number, delta: Box::new(delta) });
+    }
+
+    /// The run is over.
+    pub fn handle_ended(&mut self, ended: Ended) {
+        let Some(held) = &mut self.run else { return };
+        held.phase = Phase::Over;
+        held.ended = Some(ended);
+        self.runs += 1;
+        self.say_end();
+        self.log("the run is over".to_owned());
+    }
+
+    /// The time of [`Self::timeout`] has come.
+    pub fn handle_timeout(&mut self, now: Nanos) {
+        if self.timeout().is_some_and(|at| now >= at) {
+            self.drop_run("its leader is silent, and it was not started");
+        }
+    }
+
+    fn prepare(&mut self, link: LinkId, from: &str, now: Nanos, task: Box<Task>) {
+        if let Some(held) = &self.run {
+            let is_its_own = held.link == Some(link);
+            let is_open = matches!(held.phase, Phase::Running) || (held.phase != Phase::Over && !is_its_own);
+            // Results that a leader is still there to fetch are not lost to another.
+            if is_open || (held.phase == Phase::Over && held.link.is_some_and(|holder| holder != link)) {
+                let holder = self.holder(now).expect("there is a run");
+                self.log(format!("told {from} that {} has the run", holder.leader));
+                return self.say(link, ToLeader::Busy(holder));
+            }
+            self.drop_run("another takes its place");
+        }
+        let (run, args) = (task.run, task.args.join(" "));
+        self.log(format!("{from} has a run for this node: {args}"));
+        self.run = Some(Held {
+            id: run,
+            link: Some(link),
+            leader: from.to_owned(),
+            since: now,
+            heard: now,
+            permitted: false,
+            phase: Phase::Preparing,
+            kept: VecDeque::new(),
+            first: 0,
+            ended: None,
+        });
+        self.acts.push_back(Act::Prepare(task));
+    }
+
+    fn stop(&mut self, link: LinkId, from: &str, now: Nanos) {
+        let holder = self.holder(now);
+        match self.run.as_ref().map(|held| held.phase) {
+            Some(Phase::Running) => {
+                self.log(format!("{from} stops the run"));
+                self.acts.push_back(Act::Stop);
+            }
+            Some(Phase::Preparing | Phase::Ready) => {
+                let held = self.run.as_ref().expect("there is a run");
+                let (run, leader) = (held.id, held.link);
+                self.say_if(leader, ToLeader::Refused { run, why: format!("{from} stopped it") });
+                self.drop_run("it was stopped");
+            }
+            Some(Phase::Over) | None => {}
+        }
+        self.say(link, ToLeader::Stopped(holder));
+    }
+
+    fn resume(&mut self, link: LinkId, now: Nanos, run: RunId, next: u32) {
+        let Some(held) = self.run.as_mut().filter(|held| held.id == run) else {
+            return self.say(link, ToLeader::Unknown { run });
+        };
+        (held.link, held.heard) = (Some(link), now);
+        while held.first < next && held.kept.pop_front().is_some() {
+            held.first += 1;
+        }
+        let missing: Vec<_> = (held.first..).zip(held.kept.iter().cloned()).collect();
+        self.log("the leader is back".to_owned());
+        for (number, delta) in missing {
+            self.say(link, ToLeader::Delta { run, number, delta: Box::new(delta) });
+        }
+        self.say_end();
+    }
+
+    fn say_end(&mut self) {
+        let Some(Held { id, link, first, kept, ended: Some(ended), .. }) = &self.run else { return };
+        let Ended { first_sent, report } = ended.clone();
+        let deltas = first + kept.len() as u32;
+        let message = ToLeader::Ended { run: *id, deltas, first_sent, report };
+        self.say_if(*link, message);
+    }
+
+    fn drop_run(&mut self, why: &str) {
+        let Some(held) = self.run.take() else { return };
+        if held.phase != Phase::Over {
+            self.acts.push_back(Act::Abandon);
+        }
+        self.log(format!("let go of the run: {why}"));
+    }
+
+    fn holder(&self, now: Nanos) -> Option<Holder> {
+        let held = self.run.as_ref().filter(|held| held.phase != Phase::Over || held.link.is_some())?;
+        Some(Holder { leader: held.leader.clone(), held: now.saturating_sub(held.since) })
+    }
+
+    fn held_by(&mut self, link: LinkId, run: RunId, now: Nanos) -> Option<&mut Held> {
+        let held = self.run.as_mut().filter(|held| held.id == run && held.link == Some(link))?;
+        held.heard = now;
+        Some(held)
+    }
+
+    /// A datagram of this leader's came.
+    pub fn handle_ping(&mut self, link: LinkId, now: Nanos) {
+        if let Some(held) = self.run.as_mut().filter(|held| held.link == Some(link)) {
+            held.heard = now;
+        }
+    }
+
+    fn say(&mut self, link: LinkId, message: ToLeader) {
+        self.acts.push_back(Act::Say(link, Box::new(message)));
+    }
+
+    fn say_if(&mut self, link: Option<LinkId>, message: ToLeader) {
+        if let Some(link) = link {
+            self.say(link, message);
+        }
+    }
+
+    fn log(&mut self, line: String) {
+        self.acts.push_back(Act::Log(line));
+    }
+}
+
+impl Default for Agent {
+    fn default() -> Self {
+        Self::new()
+    }
+}

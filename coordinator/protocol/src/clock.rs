@@ -1,0 +1,158 @@
+//! What another machine's monotonic clock shows, from exchanges of four timestamps.
+//!
+//! Leader sends at `t1`, the agent receives at `t2` and answers at `t3`, the answer comes at `t4`; `t1`, `t4` are the leader's clock and
+//! `t2`, `t3` the agent's. With the agent's clock ahead by θ, `t2 − t1` is the way there plus θ and `t4 − t3` the way back minus θ. Neither
+//! way takes less than nothing, so θ lies between `−(t4 − t3)` and `t2 − t1`, whatever the ways are: the least of each direction,
+//! of whichever exchanges, bound it, and the middle is the estimate (NTP's on-wire protocol, RFC 5905 section 8, with a minimum a direction).
+//! Clocks drift apart, by at most [`DRIFT_PPM_MAX`]; an older exchange says that much less.
+
+use std::collections::VecDeque;
+
+use blaster_core::time::Nanos;
+
+/// One exchange.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Exchange {
+    /// The leader sent, by its clock.
+    pub t1: Nanos,
+    /// The agent received, by its clock.
+    pub t2: Nanos,
+    /// The agent answered, by its clock.
+    pub t3: Nanos,
+    /// The leader received, by its clock.
+    pub t4: Nanos,
+}
+
+/// What the other clock is ahead by, give or take.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Offset {
+    /// In nanoseconds; negative if it is behind.
+    pub ahead_ns: i64,
+    /// The truth is no further from it than this.
+    pub bound: Nanos,
+}
+
+impl Offset {
+    /// What the other clock shows when ours shows `now`.
+    pub fn theirs(self, now: Nanos) -> Nanos {
+        Nanos((now.0 as i64).saturating_add(self.ahead_ns).max(0) as u64)
+    }
+
+    /// What our clock shows when the other shows `theirs`.
+    pub fn ours(self, theirs: Nanos) -> Nanos {
+        Nanos((theirs.0 as i64).saturating_sub(self.ahead_ns).max(0) as u64)
+    }
+}
+
+/// Two clocks drift apart by no more: crystals are within 50 ppm, and time services steer by less than that.
+pub const DRIFT_PPM_MAX: u64 = 100;
+
+/// Exchanges that are kept.
+const KEPT_MAX: usize = 128;
+
+/// Keeps the exchanges with one agent.
+#[derive(Clone, Debug, Default)]
+pub struct ClockFilter {
+    kept: VecDeque<Exchange>,
+}
+
+impl ClockFilter {
+    /// Takes an exchange in, unless its times are in no possible order.
+    pub fn add(&mut self, exchange: Exchange) {
+        if exchange.t1 > exchange.t4 || exchange.t2 > exchange.t3 {
+            return;
+        }
+        if self.kept.len() == KEPT_MAX {
+            self.kept.pop_front();
+        }
+        self.kept.push_back(exchange);
+    }
+
+    /// The other clock at the moment `now` of ours; none before the first exchange.
+    pub fn offset(&self, now: Nanos) -> Option<Offset> {
+        let age = |then: Nanos| now.0.abs_diff(then.0);
+        let drift = |then: Nanos| (age(then) * DRIFT_PPM_MAX).div_ceil(1_000_000) as i64;
+        let ahead = |theirs: Nanos, ours: Nanos| theirs.0.wrapping_sub(ours.0) as i64;
+        let most = self.kept.iter().map(|x| ahead(x.t2, x.t1) + drift(x.t1)).min()?;
+        let least = self.kept.iter().map(|x| ahead(x.t3, x.t4) - drift(x.t4)).max()?;
+        // Clocks that drift more than is possible contradict themselves; the middle is still the best guess.
+        let bound = (most - least).unsigned_abs().div_ceil(2);
+        Some(Offset { ahead_ns: least + (most - least) / 2, bound: Nanos(bound) })
+    }
+
+    /// How many exchanges it goes by.
+    pub fn exchanges(&self) -> usize {
+        self.kept.len()
+    }
+
+    /// Forgets all: the other side was started anew.
+    pub fn clear(&mut self) {
+        self.kept.clear();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// Exchanges every 10 ms over such ways, by clocks that are `ahead` apart at the beginning and drift.
+    fn filter(ahead: i64, drift_ppm: i64, ways: &[(u64, u64)]) -> (ClockFilter, Nanos) {
+        let theirs = |ours: u64| Nanos((ours as i64 + ahead + ours as i64 / 1_000_000 * drift_ppm) as u64);
+        let mut filter = ClockFilter::default();
+        let mut now = 10_000_000_000;
+        for &(there, back) in ways {
+            now += 10_000_000;
+            let exchange = Exchange {
+                t1: Nanos(now),
+                t2: theirs(now + there),
+                t3: theirs(now + there),
+                t4: Nanos(now + there + back),
+            };
+            filter.add(exchange);
+        }
+        (filter, Nanos(now + 10_000_000))
+    }
+
+    proptest! {
+        #[test]
+        fn the_truth_is_within_the_bound_however_crooked_the_ways(
+            ahead in prop::num::i64::ANY.prop_map(|ns| ns % 100_000_000_000_000),
+            drift_ppm in -50_i64..=50,
+            ways in prop::collection::vec((0_u64..50_000_000, 0_u64..50_000_000), 1..200),
+        ) {
+            let ahead = ahead.abs();
+            let (filter, now) = filter(ahead, drift_ppm, &ways);
+            let truth = ahead + now.0 as i64 / 1_000_000 * drift_ppm;
+            let offset = filter.offset(now).unwrap();
+            prop_assert!(offset.ahead_ns.abs_diff(truth) <= offset.bound.0 + 100, "{offset:?}, truth {truth}");
+            prop_assert!(offset.ours(offset.theirs(now)) == now);
+        }
+    }
+
+    #[test]
+    fn the_least_way_of_each_direction_bounds_the_offset_not_the_best_exchange() {
+        // Never both ways quick in the same exchange.
+        let ways = [(10_000, 3_000_000), (2_000_000, 12_000), (900_000, 900_000)];
+        let (filter, now) = filter(5_000_000, 0, &ways);
+        let offset = filter.offset(now).unwrap();
+        assert!(offset.bound < Nanos(11_000 + 4_000), "{offset:?}");
+    }
+
+    #[test]
+    fn what_is_known_grows_old() {
+        let (filter, now) = filter(0, 0, &[(1_000, 1_000)]);
+        let later = now + Nanos::from_secs(10);
+        let [young, old] = [now, later].map(|at| filter.offset(at).unwrap().bound);
+        assert_eq!(old.0 - young.0, 1_000_000, "100 ppm of 10 s");
+    }
+
+    #[test]
+    fn impossible_exchanges_are_left_out() {
+        let mut filter = ClockFilter::default();
+        filter.add(Exchange { t1: Nanos(5), t2: Nanos(1), t3: Nanos(1), t4: Nanos(4) });
+        filter.add(Exchange { t1: Nanos(4), t2: Nanos(2), t3: Nanos(1), t4: Nanos(5) });
+        assert_eq!((filter.exchanges(), filter.offset(Nanos(9))), (0, None));
+    }
+}

@@ -1,0 +1,710 @@
+//! The leader's side: gathers its nodes, has them get ready, starts them at one moment, keeps them permitted, and takes what they saw.
+
+use std::collections::VecDeque;
+
+use blaster_core::time::Nanos;
+
+use crate::clock::{ClockFilter, Offset};
+use crate::delta::Delta;
+use crate::message::{Datagram, Ready, Status, Task, ToAgent, ToLeader};
+use crate::shares::{TooMuch, Wish, weights};
+
+/// Longest wait for all nodes to answer.
+const GATHER_MAX: Nanos = Nanos::from_secs(8);
+
+/// Longest wait for all nodes to get ready: a large tape takes seconds, connections up to five.
+const PREPARE_MAX: Nanos = Nanos::from_secs(60);
+
+/// Clocks are compared for so long before the start is fixed.
+const SYNC_FOR: Nanos = Nanos::from_millis(400);
+
+/// From then to the start: every node hears of it in time, a second's round trip away.
+const COUNTDOWN: Nanos = Nanos::from_millis(600);
+
+/// Between two exchanges with a node around the start, and in the run.
+const PING_EVERY_SYNC: Nanos = Nanos::from_millis(10);
+const PING_EVERY: Nanos = Nanos::from_millis(500);
+
+/// A permit is for so long, and given anew so often: a node whose leader is gone stops within it.
+pub const LEASE: Nanos = Nanos::from_millis(3_500);
+const PERMIT_EVERY: Nanos = Nanos::from_millis(500);
+
+/// A node that nothing was heard of for so long is lost.
+const LOST_AFTER: Nanos = Nanos::from_millis(3_000);
+
+/// Between two attempts to reach a node again.
+const RECONNECT_EVERY: Nanos = Nanos::from_millis(500);
+
+/// How long lost nodes are waited for when all others are done.
+const FETCH_MAX: Nanos = Nanos::from_secs(3);
+
+/// How much later than it should a node may end.
+const END_MAX: Nanos = Nanos::from_secs(6);
+
+/// Exchanges a node's clock is judged by before it may start.
+const EXCHANGES_MIN: usize = 8;
+
+/// A run to lead.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Its nodes, by name.
+    pub nodes: Vec<(String, Wish)>,
+    /// The run; index and weights are filled in.
+    pub task: Task,
+    /// Its highest rate; none in closed loop.
+    pub rate_max: Option<f64>,
+    /// Warm-up and measured time.
+    pub length: Nanos,
+    /// Of a request.
+    pub timeout: Nanos,
+    /// So many nodes suffice.
+    pub nodes_min: usize,
+    /// What a lost node means.
+    pub on_loss: OnLoss,
+}
+
+/// What a node that is lost during the run means.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OnLoss {
+    /// The run ends, and failed.
+    Fail,
+    /// The others go on, and what it should have sent is a gap.
+    Degrade,
+}
+
+/// What is to be done.
+#[derive(Debug, PartialEq)]
+pub enum Act {
+    /// Open a link to a node; answered with [`Leader::handle_connected`] or [`Leader::handle_closed`].
+    Connect(usize),
+    /// Say it to a node.
+    Say(usize, Box<ToAgent>),
+    /// Send a ping to a node.
+    Ping(usize),
+    /// Merge what a shard of a node saw; each once, in the order of the node's.
+    Merge(usize, Box<Delta>),
+    /// Nodes and their weights are settled, all are ready and start at this moment of ours.
+    Starting(Nanos),
+    /// A node is lost, or back; it may be told.
+    Log(String),
+}
+
+/// A run that is led.
+#[derive(Debug)]
+pub struct Leader {
+    config: Config,
+    nodes: Vec<Node>,
+    phase: Phase,
+    acts: VecDeque<Act>,
+    start: Option<Nanos>,
+    stops: u32,
+    /// When the last node that was not lost ended.
+    last_end: Nanos,
+    failure: Option<Failure>,
+}
+
+/// Why there is no run, or why it is worth nothing.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+pub enum Failure {
+    /// Nodes that cannot be had.
+    #[error("{}", unreachable(.0))]
+    Nodes(Vec<(String, String)>),
+    /// Shares that cannot be.
+    #[error(transparent)]
+    TooMuch(#[from] TooMuch),
+    /// A node that was lost, where that ends the run.
+    #[error("{node} was lost: {why}; --on-node-loss degrade goes on without it")]
+    Lost {
+        /// Which.
+        node: String,
+        /// Why.
+        why: String,
+    },
+    /// Stopped before it began.
+    #[error("interrupted before the first request")]
+    Interrupted,
+}
+
+fn unreachable(nodes: &[(String, String)]) -> String {
+    let each: Vec<_> = nodes.iter().map(|(name, why)| format!("{name}: {why}")).collect();
+    format!("{}\n--min-nodes N goes on with N of the nodes", each.join("\n"))
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Phase {
+    Gathering { until: Nanos },
+    Preparing { until: Nanos },
+    Syncing { until: Nanos },
+    Running,
+    Over,
+}
+
+/// What the leader knows of a node.
+#[derive(Debug)]
+pub struct Node {
+    name: String,
+    wish: Wish,
+    state: State,
+    linked: bool,
+    connect_at: Nanos,
+    heard: Nanos,
+    clock: ClockFilter,
+    ping_at: Nanos,
+    permit_at: Nanos,
+    /// Around the start.
+    offset_at_start: Option<Offset>,
+    status: Option<Status>,
+    ready: Option<Ready>,
+    weight: u32,
+    /// The next delta that is wanted.
+    next: u32,
+    heard_said: u32,
+    lost: Option<(Nanos, String)>,
+    ended: Option<End>,
+    /// When the leader was done with it.
+    over: bool,
+}
+
+/// How a node's run ended.
+#[derive(Clone, Debug, PartialEq)]
+pub struct End {
+    deltas: u32,
+    /// When it sent its first request, by its clock.
+    pub first_sent: Option<Nanos>,
+    /// Its own report, as its shell packs it; or why there is none.
+    pub report: Result<Vec<u8>, String>,
+}
+
+/// How far a node is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum State {
+    /// Not heard of yet.
+    Connecting,
+    /// It has said who it is.
+    Known,
+    /// It opens its connections.
+    Preparing,
+    /// They are open.
+    Ready,
+    /// It sends.
+    Running,
+    /// It has said how its run ended.
+    Ended,
+    /// It takes no part; why.
+    Out(String),
+}
+
+impl Leader {
+    /// Begins to gather the nodes.
+    pub fn new(config: Config, now: Nanos) -> Self {
+        let nodes = config.nodes.iter().map(|(name, wish)| Node::new(name, wish, now)).collect();
+        let mut leader = Self {
+            config,
+            nodes,
+            phase: Phase::Gathering { until: now + GATHER_MAX },
+            acts: VecDeque::new(),
+            start: None,
+            stops: 0,
+            last_end: Nanos::ZERO,
+            failure: None,
+        };
+        (0..leader.nodes.len()).for_each(|node| leader.acts.push_back(Act::Connect(node)));
+        leader
+    }
+
+    /// What is to be done next.
+    pub fn poll(&mut self) -> Option<Act> {
+        self.acts.pop_front()
+    }
+
+    /// Whether all is over.
+    pub fn is_over(&self) -> bool {
+        self.phase == Phase::Over
+    }
+
+    /// Why it failed, if it did.
+    pub fn failure(&self) -> Option<&Failure> {
+        self.failure.as_ref()
+    }
+
+    /// The moment of the start, by our clock, once it is fixed.
+    pub fn start(&self) -> Option<Nanos> {
+        self.start
+    }
+
+    /// How often it was asked to stop.
+    pub fn stops(&self) -> u32 {
+        self.stops
+    }
+
+    /// All nodes, in the order of the configuration.
+    pub fn nodes(&self) -> &[Node] {
+        &self.nodes
+    }
+
+    /// When [`Self::handle_timeout`] wants to be called.
+    pub fn timeout(&self) -> Option<Nanos> {
+        let of_phase = match self.phase {
+            Phase::Gathering { until } | Phase::Preparing { until } | Phase::Syncing { until } => Some(until),
+            Phase::Running => self.end_by(),
+            Phase::Over => return None,
+        };
+        let of_nodes = self.nodes.iter().filter(|node| node.takes_part()).map(|node| {
+            let pings = self.pings() && node.linked;
+            let ping = if pings { node.ping_at } else { Nanos::MAX };
+            let permit = if pings { node.permit_at } else { Nanos::MAX };
+            let connect = if node.linked { Nanos::MAX } else { node.connect_at };
+            let lost = if node.lost.is_none() { node.heard + LOST_AFTER } else { Nanos::MAX };
+            let lost =
+                if matches!(self.phase, Phase::Syncing { .. } | Phase::Running) { lost } else { Nanos::MAX };
+            ping.min(permit).min(connect).min(lost)
+        });
+        of_nodes.chain(of_phase).min()
+    }
+
+    /// Lets answers come in and end; asked again, does not wait for them.
+    pub fn stop(&mut self) {
+        self.stops += 1;
+        let is_before_start = !matches!(self.phase, Phase::Running | Phase::Over);
+        if is_before_start {
+            self.give_up(Failure::Interrupted);
+        } else if self.stops <= 2 {
+            self.finish(self.stops > 1);
+        }
+    }
+
+    /// A link to a node stands.
+    pub fn handle_connected(&mut self, index: usize, now: Nanos) {
+        let next = self.nodes[index].next;
+        let run = self.config.task.run;
+        let node = &mut self.nodes[index];
+        (node.linked, node.heard) = (true, now);
+        let message = match node.state {
+            State::Running => ToAgent::Resume { run, next },
+            _ => ToAgent::Status,
+        };
+        self.say(index, message);
+    }
+
+    /// There is no link to a node, or it is no more.
+    pub fn handle_closed(&mut self, index: usize, now: Nanos, why: &str) {
+        let node = &mut self.nodes[index];
+        (node.linked, node.connect_at) = (false, now + RECONNECT_EVERY);
+        match node.state {
+            State::Connecting | State::Known | State::Preparing | State::Ready => {
+                self.out(index, why.to_owned(), now)
+            }
+            State::Running if node.lost.is_none() => {
+                self.log(index, &format!("the link broke ({why}), reaching for it again"))
+            }
+            State::Running | State::Ended | State::Out(_) => {}
+        }
+    }
+
+    /// A pong came.
+    pub fn handle_datagram(&mut self, index: usize, now: Nanos, datagram: Datagram) {
+        let node = &mut self.nodes[index];
+        if let Some(exchange) = datagram.exchange(now) {
+            node.heard = now;
+            node.clock.add(exchange);
+        }
+        self.start_if_synced(now);
+    }
+
+    /// A node says something.
+    pub fn handle_message(&mut self, index: usize, now: Nanos, message: ToLeader) {
+        let run = self.config.task.run;
+        let node = &mut self.nodes[index];
+        node.heard = now;
+        match message {
+            ToLeader::Status(status) => {
+                let holder = status.holder.clone();
+                node.status = Some(*status);
+                if let (State::Connecting, Some(holder)) = (&node.state, holder) {
+                    return self.out(index, busy(&holder.leader, holder.held), now);
+                }
+                if node.state == State::Connecting {
+                    node.state = State::Known;
+                    self.prepare_if_gathered(now);
+                }
+            }
+            ToLeader::Busy(holder) => self.out(index, busy(&holder.leader, holder.held), now),
+            ToLeader::Refused { run: of, why } if of == run => self.out(index, why, now),
+            ToLeader::Ready { run: of, facts } if of == run && node.state == State::Preparing => {
+                node.state = State::Ready;
+                node.ready = Some(*facts);
+                self.sync_if_ready(now);
+            }
+            ToLeader::Delta { run: of, number, delta } if of == run => self.take(index, number, delta),
+            ToLeader::Ended { run: of, deltas, first_sent, report } if of == run => {
+                node.ended = Some(End { deltas, first_sent, report });
+                self.end_if_complete(index, now);
+            }
+            ToLeader::Unknown { run: of } if of == run => {
+                self.lose(index, now, "its agent was started anew and has nothing of this run");
+                self.nodes[index].over = true;
+                self.end_if_over(now);
+            }
+            ToLeader::Stopped(_)
+            | ToLeader::Refused { .. }
+            | ToLeader::Ready { .. }
+            | ToLeader::Delta { .. }
+            | ToLeader::Ended { .. }
+            | ToLeader::Unknown { .. } => {}
+        }
+    }
+
+    /// The time of [`Self::timeout`] has come.
+    pub fn handle_timeout(&mut self, now: Nanos) {
+        match self.phase {
+            Phase::Gathering { until } if now >= until => {
+                for index in 0..self.nodes.len() {
+                    if self.nodes[index].state == State::Connecting {
+                        self.out(index, "no answer".to_owned(), now);
+                    }
+                }
+            }
+            Phase::Preparing { until } if now >= until => {
+                for index in 0..self.nodes.len() {
+                    if self.nodes[index].state == State::Preparing {
+                        self.out(index, format!("it was not ready within {PREPARE_MAX}"), now);
+                    }
+                }
+            }
+            Phase::Over => return,
+            _ => {}
+        }
+        for index in 0..self.nodes.len() {
+            self.tend(index, now);
+        }
+        self.start_if_synced(now);
+        self.end_if_over(now);
+    }
+
+    /// What one node needs now.
+    fn tend(&mut self, index: usize, now: Nanos) {
+        let pings = self.pings();
+        let may_be_lost = matches!(self.phase, Phase::Syncing { .. } | Phase::Running);
+        let around_start = self.start.is_none_or(|start| now < start + SYNC_FOR);
+        let start = self.start;
+        let run = self.config.task.run;
+        let node = &mut self.nodes[index];
+        if !node.takes_part() {
+            return;
+        }
+        if may_be_lost && node.lost.is_none() && now >= node.heard + LOST_AFTER {
+            if node.state == State::Running {
+                self.lose(index, now, &format!("nothing was heard of it for {LOST_AFTER}"));
+            } else {
+                return self.out(index, format!("nothing was heard of it for {LOST_AFTER}"), now);
+            }
+        }
+        let node = &mut self.nodes[index];
+        if !node.linked {
+            if now >= node.connect_at {
+                node.connect_at = Nanos::MAX;
+                self.acts.push_back(Act::Connect(index));
+            }
+            return;
+        }
+        if !pings {
+            return;
+        }
+        if node.offset_at_start.is_none()
+            && let Some(start) = start.filter(|start| now >= *start + SYNC_FOR)
+        {
+            node.offset_at_start = node.clock.offset(start);
+        }
+        if now >= node.ping_at {
+            node.ping_at = now + if around_start { PING_EVERY_SYNC } else { PING_EVERY };
+            self.acts.push_back(Act::Ping(index));
+        }
+        if now >= node.permit_at
+            && node.state == State::Running
+            && node.lost.is_none()
+            && let Some(offset) = node.clock.offset(now)
+        {
+            node.permit_at = now + PERMIT_EVERY;
+            // By whatever its clock really shows, it stops no later.
+            let until = Nanos(offset.theirs(now + LEASE).0.saturating_sub(offset.bound.0));
+            self.say(index, ToAgent::Permit { run, until });
+        }
+        if self.nodes[index].next > self.nodes[index].heard_said {
+            let next = self.nodes[index].next;
+            self.nodes[index].heard_said = next;
+            self.say(index, ToAgent::Heard { run, next });
+        }
+    }
+
+    fn pings(&self) -> bool {
+        matches!(self.phase, Phase::Preparing { .. } | Phase::Syncing { .. } | Phase::Running)
+    }
+
+    /// When every node must have ended.
+    fn end_by(&self) -> Option<Nanos> {
+        Some(self.start? + self.config.length + self.config.timeout + END_MAX)
+    }
+
+    /// Once every node is known or out: shares, and the run to all of them.
+    fn prepare_if_gathered(&mut self, now: Nanos) {
+        if !matches!(self.phase, Phase::Gathering { .. })
+            || self.nodes.iter().any(|node| node.state == State::Connecting)
+        {
+            return;
+        }
+        self.prepare(now);
+    }
+
+    fn prepare(&mut self, now: Nanos) {
+        let nodes: Vec<usize> = (0..self.nodes.len()).filter(|&node| self.nodes[node].takes_part()).collect();
+        if nodes.len() < self.config.nodes_min.max(1) {
+            return self.give_up(Failure::Nodes(self.outs()));
+        }
+        let wishes: Vec<Wish> = nodes.iter().map(|&node| self.nodes[node].bounded_wish()).collect();
+        let weights = match weights(&wishes, self.config.rate_max) {
+            Ok(weights) => weights,
+            Err(error) => return self.give_up(error.into()),
+        };
+        self.phase = Phase::Preparing { until: now + PREPARE_MAX };
+        for (position, &index) in nodes.iter().enumerate() {
+            let node = &mut self.nodes[index];
+            (node.state, node.weight, node.ready) = (State::Preparing, weights[position], None);
+            let task = Task { index: position as u32, weights: weights.clone(), ..self.config.task.clone() };
+            self.say(index, ToAgent::Prepare(Box::new(task)));
+        }
+    }
+
+    fn sync_if_ready(&mut self, now: Nanos) {
+        let all_ready =
+            self.nodes.iter().filter(|node| node.takes_part()).all(|node| node.state == State::Ready);
+        if matches!(self.phase, Phase::Preparing { .. }) && all_ready {
+            self.phase = Phase::Syncing { until: now + SYNC_FOR };
+            for node in &mut self.nodes {
+                (node.heard, node.ping_at) = (now, now);
+            }
+        }
+    }
+
+    fn start_if_synced(&mut self, now: Nanos) {
+        let Phase::Syncing { until } = self.phase else { return };
+        let knows_clock = |node: &Node| node.clock.exchanges() >= EXCHANGES_MIN;
+        if now < until || !self.nodes.iter().filter(|node| node.takes_part()).all(knows_clock) {
+            return;
+        }
+        let start = now + COUNTDOWN;
+        self.start = Some(start);
+        self.phase = Phase::Running;
+        self.acts.push_back(Act::Starting(start));
+        let run = self.config.task.run;
+        for index in 0..self.nodes.len() {
+            let node = &mut self.nodes[index];
+            if !node.takes_part() {
+                continue;
+            }
+            node.state = State::Running;
+            (node.permit_at, node.heard) = (now, now);
+            let offset = node.clock.offset(start).expect("it was compared");
+            self.tend(index, now);
+            self.say(index, ToAgent::Start { run, at: offset.theirs(start) });
+        }
+    }
+
+    fn take(&mut self, index: usize, number: u32, delta: Box<Delta>) {
+        let node = &mut self.nodes[index];
+        // What was said twice has the number of something that was heard; a gap cannot be, since links keep order.
+        if number != node.next || node.over {
+            return;
+        }
+        node.next += 1;
+        self.acts.push_back(Act::Merge(index, delta));
+    }
+
+    fn end_if_complete(&mut self, index: usize, now: Nanos) {
+        let run = self.config.task.run;
+        let node = &mut self.nodes[index];
+        if node.ended.as_ref().is_none_or(|end| end.deltas != node.next) || node.over {
+            return;
+        }
+        (node.state, node.over) = (State::Ended, true);
+        self.last_end = now;
+        self.say(index, ToAgent::Release { run });
+        self.end_if_over(now);
+    }
+
+    fn end_if_over(&mut self, now: Nanos) {
+        if self.phase != Phase::Running {
+            return;
+        }
+        let end_by = self.end_by().expect("it runs");
+        if now >= end_by {
+            for index in 0..self.nodes.len() {
+                let node = &self.nodes[index];
+                if node.takes_part() && !node.over && node.lost.is_none() {
+                    self.lose(index, now, "it did not say how its run ended");
+                }
+            }
+        }
+        let waits = |node: &&Node| node.takes_part() && !node.over;
+        let for_lost_alone = self.nodes.iter().filter(waits).all(|node| node.lost.is_some());
+        let lost_last =
+            self.nodes.iter().filter(waits).filter_map(|node| node.lost.as_ref()).map(|(at, _)| *at).max();
+        let fetched_by = self.last_end.max(lost_last.unwrap_or(Nanos::ZERO)) + FETCH_MAX;
+        if for_lost_alone && (lost_last.is_none() || now >= fetched_by) {
+            self.phase = Phase::Over;
+        }
+    }
+
+    fn lose(&mut self, index: usize, now: Nanos, why: &str) {
+        if self.nodes[index].lost.is_some() {
+            return;
+        }
+        self.nodes[index].lost = Some((now, why.to_owned()));
+        self.log(index, &format!("lost: {why}"));
+        if self.config.on_loss == OnLoss::Fail && self.failure.is_none() {
+            self.failure = Some(Failure::Lost { node: self.nodes[index].name.clone(), why: why.to_owned() });
+            self.finish(false);
+        }
+    }
+
+    /// A node takes no part; the others get ready anew, for other shares, or there is no run.
+    fn out(&mut self, index: usize, why: String, now: Nanos) {
+        if matches!(self.nodes[index].state, State::Out(_)) {
+            return;
+        }
+        let was_part_of_it = !matches!(self.nodes[index].state, State::Connecting | State::Known);
+        self.nodes[index].state = State::Out(why.clone());
+        if self.nodes.iter().filter(|node| node.takes_part()).count() < self.config.nodes_min.max(1) {
+            // All that can be said is said at once.
+            if !matches!(self.phase, Phase::Gathering { .. })
+                || !self.nodes.iter().any(|node| node.state == State::Connecting)
+            {
+                self.give_up(Failure::Nodes(self.outs()));
+            }
+            return;
+        }
+        self.log(index, &format!("goes without it: {why}"));
+        match self.phase {
+            Phase::Gathering { .. } => self.prepare_if_gathered(now),
+            Phase::Preparing { .. } | Phase::Syncing { .. } if was_part_of_it => self.prepare(now),
+            _ => {}
+        }
+    }
+
+    fn outs(&self) -> Vec<(String, String)> {
+        let why = |node: &Node| match &node.state {
+            State::Out(why) => Some((node.name.clone(), why.clone())),
+            _ => None,
+        };
+        self.nodes.iter().filter_map(why).collect()
+    }
+
+    fn give_up(&mut self, failure: Failure) {
+        self.finish(true);
+        self.failure.get_or_insert(failure);
+        self.phase = Phase::Over;
+    }
+
+    fn finish(&mut self, at_once: bool) {
+        let run = self.config.task.run;
+        for index in 0..self.nodes.len() {
+            if self.nodes[index].takes_part() && self.nodes[index].linked {
+                self.say(index, ToAgent::Finish { run, now: at_once });
+            }
+        }
+    }
+
+    fn say(&mut self, node: usize, message: ToAgent) {
+        self.acts.push_back(Act::Say(node, Box::new(message)));
+    }
+
+    fn log(&mut self, node: usize, what: &str) {
+        let line = format!("{}: {what}", self.nodes[node].name);
+        self.acts.push_back(Act::Log(line));
+    }
+}
+
+fn busy(leader: &str, held: Nanos) -> String {
+    format!("{leader} has its run, for {held}: wait for it, or `coordinator stop` it")
+}
+
+impl Node {
+    fn new(name: &str, wish: &Wish, now: Nanos) -> Self {
+        Self {
+            name: name.to_owned(),
+            wish: wish.clone(),
+            state: State::Connecting,
+            linked: false,
+            connect_at: Nanos::MAX,
+            heard: now,
+            clock: ClockFilter::default(),
+            ping_at: now,
+            permit_at: now,
+            offset_at_start: None,
+            status: None,
+            ready: None,
+            weight: wish.weight,
+            next: 0,
+            heard_said: 0,
+            lost: None,
+            ended: None,
+            over: false,
+        }
+    }
+
+    /// As the hosts file has it.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// How far it is.
+    pub fn state(&self) -> &State {
+        &self.state
+    }
+
+    /// When it was lost, by our clock, and why.
+    pub fn lost(&self) -> Option<(Nanos, &str)> {
+        self.lost.as_ref().map(|(at, why)| (*at, why.as_str()))
+    }
+
+    /// Its share, next to the others'.
+    pub fn weight(&self) -> u32 {
+        self.weight
+    }
+
+    /// Who it says it is.
+    pub fn status(&self) -> Option<&Status> {
+        self.status.as_ref()
+    }
+
+    /// What it is about to do.
+    pub fn ready(&self) -> Option<&Ready> {
+        self.ready.as_ref()
+    }
+
+    /// Its clock now.
+    pub fn offset(&self, now: Nanos) -> Option<Offset> {
+        self.clock.offset(now)
+    }
+
+    /// Its clock around the start.
+    pub fn offset_at_start(&self) -> Option<Offset> {
+        self.offset_at_start
+    }
+
+    /// How its run ended.
+    pub fn ended(&self) -> Option<&End> {
+        self.ended.as_ref()
+    }
+
+    /// Whether it has a part in the run.
+    pub fn takes_part(&self) -> bool {
+        !matches!(self.state, State::Out(_))
+    }
+
+    /// Its wish, within its own bound as well as the hosts file's.
+    fn bounded_wish(&self) -> Wish {
+        let own = self.status.as_ref().and_then(|status| status.max_rps);
+        let rate_max = [self.wish.rate_max, own].into_iter().flatten().reduce(f64::min);
+        Wish { rate_max, ..self.wish }
+    }
+}

@@ -1,0 +1,109 @@
+//! How a run is shared out: whole weights, none above what its node may send.
+
+/// A node, and what it may be given.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Wish {
+    /// Its share, next to the others'; above 0.
+    pub weight: u32,
+    /// Most requests per second, if that is bounded.
+    pub rate_max: Option<f64>,
+}
+
+/// The nodes together may not send what is asked.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+#[error(
+    "the nodes may send {most:.0} requests/s together (max-rps), {asked:.0} are asked: lower --rps, or raise max-rps or the number of nodes"
+)]
+pub struct TooMuch {
+    /// All bounds together.
+    pub most: f64,
+    /// The highest rate of the run.
+    pub asked: f64,
+}
+
+/// Where bounds bind, shares are rounded to this part of the whole: the requests of a round are dealt out in turn, so that fewer make for
+/// less even times.
+const ROUND: u32 = 1000;
+
+/// Weights for a run of `rate` requests per second at its peak; none in closed loop, where no bound can be kept by sharing.
+/// They are the wishes' own unless a bound is in the way; then that node has its bound, and the others share the rest.
+pub fn weights(wishes: &[Wish], rate: Option<f64>) -> Result<Vec<u32>, TooMuch> {
+    let own: Vec<u32> = wishes.iter().map(|wish| wish.weight).collect();
+    let Some(rate) = rate.filter(|rate| *rate > 0.0) else { return Ok(own) };
+    let whole: f64 = own.iter().map(|&weight| f64::from(weight)).sum();
+    let most = |wish: &Wish| wish.rate_max.unwrap_or(f64::INFINITY);
+    if wishes.iter().all(|wish| f64::from(wish.weight) / whole * rate <= most(wish)) {
+        return Ok(own);
+    }
+    let too_much = || TooMuch { most: wishes.iter().map(most).sum(), asked: rate };
+    let parts_max = |wish: &Wish| (most(wish) / rate * f64::from(ROUND)).min(f64::from(ROUND)) as u32;
+    let mut parts: Vec<Option<u32>> = vec![None; wishes.len()];
+    loop {
+        let free: Vec<usize> = (0..wishes.len()).filter(|&node| parts[node].is_none()).collect();
+        let left = ROUND - parts.iter().flatten().sum::<u32>();
+        if free.is_empty() {
+            return if left == 0 { Ok(parts.into_iter().flatten().collect()) } else { Err(too_much()) };
+        }
+        let weights: Vec<u32> = free.iter().map(|&node| own[node]).collect();
+        let shares = blaster_core::plan::lanes::share_out(left.into(), &weights);
+        let over = |(&node, &share): (&usize, &u64)| share as u32 > parts_max(&wishes[node]);
+        let bound: Vec<usize> =
+            free.iter().zip(&shares).filter(|&pair| over(pair)).map(|(&node, _)| node).collect();
+        if bound.is_empty() {
+            free.iter().zip(&shares).for_each(|(&node, &share)| parts[node] = Some(share as u32));
+            let parts: Vec<u32> = parts.into_iter().flatten().collect();
+            return if parts.contains(&0) { Err(too_much()) } else { Ok(parts) };
+        }
+        for node in bound {
+            parts[node] = Some(parts_max(&wishes[node]));
+            if parts[node] == Some(0) {
+                return Err(too_much());
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn wishes(of: &[(u32, Option<f64>)]) -> Vec<Wish> {
+        of.iter().map(|&(weight, rate_max)| Wish { weight, rate_max }).collect()
+    }
+
+    #[test]
+    fn weights_are_as_written_unless_a_bound_is_in_the_way() {
+        assert_eq!(weights(&wishes(&[(1, None), (3, Some(75.0))]), Some(100.0)), Ok(vec![1, 3]));
+        assert_eq!(weights(&wishes(&[(1, None), (3, Some(50.0))]), Some(100.0)), Ok(vec![500, 500]));
+        assert_eq!(weights(&wishes(&[(1, None), (3, Some(50.0))]), None), Ok(vec![1, 3]));
+    }
+
+    #[test]
+    fn what_all_bounds_together_do_not_let_through_is_refused() {
+        let error =
+            weights(&wishes(&[(1, Some(10.0)), (3, Some(50.0))]), Some(100.0)).unwrap_err().to_string();
+        assert!(
+            error.starts_with("the nodes may send 60 requests/s together (max-rps), 100 are asked"),
+            "{error}"
+        );
+    }
+
+    proptest! {
+        #[test]
+        fn shares_are_the_whole_and_none_is_above_its_bound(
+            nodes in prop::collection::vec((1_u32..50, prop::option::of(1.0_f64..1e6)), 1..20),
+            rate in 1.0_f64..1e7,
+        ) {
+            let wishes = wishes(&nodes);
+            if let Ok(weights) = weights(&wishes, Some(rate)) {
+                let whole: f64 = weights.iter().map(|&weight| f64::from(weight)).sum();
+                for (wish, weight) in wishes.iter().zip(weights) {
+                    let share = rate * f64::from(weight) / whole;
+                    prop_assert!(weight > 0 && share <= wish.rate_max.unwrap_or(f64::INFINITY) * (1.0 + 1e-9));
+                }
+            }
+        }
+    }
+}
