@@ -7,7 +7,7 @@ pub mod console;
 mod environment;
 pub mod exit;
 pub mod files;
-mod limits;
+pub mod limits;
 mod link;
 mod machine;
 pub mod output;
@@ -21,3 +21,12 @@ pub mod settings;
 mod shards;
 pub mod sink_command;
 mod tape;
+
+use std::collections::hash_map::RandomState;
+use std::hash::{BuildHasher, Hasher};
+
+/// A seed that differs from run to run; the report says which it was.
+pub fn random_seed() -> u64 {
+    // 53 bits, so that it survives every JSON reader.
+    RandomState::new().build_hasher().finish() >> 11
+}

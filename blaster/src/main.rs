@@ -1,7 +1,5 @@
 //! The command: arguments in, a summary and an exit status out. Only here is anything printed or exited.
 
-use std::collections::hash_map::RandomState;
-use std::hash::{BuildHasher, Hasher};
 use std::io::{IsTerminal, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -43,7 +41,7 @@ fn main() -> ExitCode {
 
 /// `blaster run`.
 fn drive(args: &RunArgs) -> anyhow::Result<u8> {
-    let mut settings = Settings::new(args, random_seed())?;
+    let mut settings = Settings::new(args, blaster::random_seed())?;
     let results = Results::open(&settings.outputs)?;
     let stdout_is_taken = results.take_stdout();
     let silent = settings.outputs.quiet || settings.outputs.no_progress;
@@ -146,12 +144,6 @@ fn say_json(path: &Option<PathBuf>, value: &serde_json::Value) -> anyhow::Result
 fn say_all(path: Option<&Path>, bytes: &[u8]) -> anyhow::Result<()> {
     let name = path.unwrap_or(Path::new("standard output"));
     payloads_command::write(path, bytes).with_context(|| format!("cannot write {}", name.display()))
-}
-
-/// A seed that differs from run to run; the report says which it was.
-fn random_seed() -> u64 {
-    // 53 bits, so that it survives every JSON reader.
-    RandomState::new().build_hasher().finish() >> 11
 }
 
 /// Usage and plans that cannot be are 2, all else 1.

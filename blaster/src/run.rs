@@ -38,7 +38,7 @@ use parts::{connections_by_target, no_cpu_twice, plan_facts, shard_plans};
 use running::{Timing, told};
 
 pub(crate) use parts::fields;
-pub use running::{Ended, Prepared, Running};
+pub use running::{Ended, Prepared, Running, timestamp};
 
 /// Hears of a run that is being prepared, and may end that.
 pub trait Watch {

@@ -169,12 +169,17 @@ impl Settings {
         })
     }
 
-    /// The highest rate of this part, in requests per second; none in closed loop.
-    pub fn peak_rate(&self) -> Option<f64> {
+    /// The highest rate of the whole run, in requests per second; none in closed loop.
+    pub fn peak_rate_of_whole(&self) -> Option<f64> {
         match &self.plan.load {
-            Load::Open { curve, .. } => Some(curve.peak() * self.plan.lanes.fraction()),
+            Load::Open { curve, .. } => Some(curve.peak()),
             Load::Closed => None,
         }
+    }
+
+    /// The highest rate of this part, likewise.
+    pub fn peak_rate(&self) -> Option<f64> {
+        self.peak_rate_of_whole().map(|rate| rate * self.plan.lanes.fraction())
     }
 
     /// Repeats what this part sends; the parts of one run differ in it.

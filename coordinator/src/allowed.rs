@@ -1,5 +1,6 @@
 //! Whom an agent may send load to: `--allow-target HOST[:PORT]|CIDR`, kept by the agent whatever a leader says.
 
+use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::str::FromStr;
 
@@ -56,6 +57,18 @@ fn shares_bits(one: IpAddr, other: IpAddr, bits: u8) -> bool {
             (one.to_bits() ^ other.to_bits()).leading_zeros() >= u32::from(bits)
         }
         _ => false,
+    }
+}
+
+/// As it is written.
+impl fmt::Display for Allowed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Host { name, port: None } => f.write_str(name),
+            Self::Host { name, port: Some(port) } => write!(f, "{name}:{port}"),
+            Self::Network { base, port: Some(port), .. } => write!(f, "{}", SocketAddr::new(*base, *port)),
+            Self::Network { base, bits, port: None } => write!(f, "{base}/{bits}"),
+        }
     }
 }
 

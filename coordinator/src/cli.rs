@@ -59,10 +59,10 @@ pub struct LeadArgs {
     /// Go on without nodes that cannot be had, as long as so many can [default: all]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..), help_heading = "Nodes")]
     pub min_nodes: Option<u32>,
-    /// When a node is lost during the run: end it, go on with the gap marked, or let the others take its share
+    /// When a node is lost during the run: end it, or go on with the gap marked
     #[arg(long, value_name = "HOW", default_value = "degrade", help_heading = "Nodes")]
     pub on_node_loss: OnNodeLossArg,
-    /// How the rate is shared: equally, by the hosts file, or by what each node reaches in 2 s against itself [default: hosts]
+    /// How the rate is shared: equally, or by the hosts file [default: hosts]
     #[arg(long, value_name = "HOW", help_heading = "Nodes")]
     pub weights: Option<WeightsArg>,
     /// The run: totals over all nodes, but for --threads and --cores.
@@ -130,8 +130,6 @@ pub enum OnNodeLossArg {
     Fail,
     /// The run goes on without its share, which is marked
     Degrade,
-    /// The others take its share, as far as they have room
-    Rebalance,
 }
 
 /// `--weights`.
@@ -141,8 +139,6 @@ pub enum WeightsArg {
     Equal,
     /// As the hosts file says
     Hosts,
-    /// By what each reaches against a target of its own
-    Calibrated,
 }
 
 #[cfg(test)]

@@ -33,6 +33,9 @@ const KEEP_ALIVE: Duration = Duration::from_millis(1_000);
 /// Longest wait for a handshake.
 const HANDSHAKE_MAX: Duration = Duration::from_secs(5);
 
+/// Longest wait for what was said last to arrive.
+const FAREWELL_MAX: Duration = Duration::from_millis(500);
+
 /// Strangers at the door at a time; those beyond are not heard.
 const HANDSHAKES_MAX: usize = 64;
 
@@ -51,7 +54,7 @@ pub enum Heard {
 #[derive(Clone, Debug)]
 pub struct Link {
     connection: Connection,
-    frames: UnboundedSender<Vec<u8>>,
+    frames: UnboundedSender<Option<Vec<u8>>>,
 }
 
 /// Why there is no connection to an agent.
@@ -175,12 +178,18 @@ impl Link {
     /// Says a message.
     pub fn send(&self, frame: Vec<u8>) {
         // A closed link tells so by what is heard from it.
-        let _ = self.frames.send(frame);
+        let _ = self.frames.send(Some(frame));
     }
 
     /// Says something that may get lost.
     pub fn send_datagram(&self, bytes: Vec<u8>) {
         let _ = self.connection.send_datagram(bytes.into());
+    }
+
+    /// Waits a moment until the other side has what was said.
+    pub async fn finish(&self) {
+        let _ = self.frames.send(None);
+        let _ = timeout(FAREWELL_MAX, self.frames.closed()).await;
     }
 
     /// Ends it; the other side hears why.
@@ -203,13 +212,15 @@ impl Link {
     }
 }
 
-async fn write(mut stream: SendStream, mut outbox: UnboundedReceiver<Vec<u8>>) {
-    while let Some(frame) = outbox.recv().await {
+async fn write(mut stream: SendStream, mut outbox: UnboundedReceiver<Option<Vec<u8>>>) {
+    while let Some(Some(frame)) = outbox.recv().await {
         let length = (frame.len() as u32).to_le_bytes();
         if stream.write_all(&length).await.is_err() || stream.write_all(&frame).await.is_err() {
             return;
         }
     }
+    let _ = stream.finish();
+    let _ = stream.stopped().await;
 }
 
 async fn read(number: u64, connection: Connection, mut stream: RecvStream, heard: Sender<(u64, Heard)>) {

@@ -15,6 +15,7 @@ pub mod facts;
 pub mod generator;
 pub mod latency;
 pub mod machine;
+pub mod nodes;
 pub mod spectrum;
 pub mod units;
 pub mod verdict;
@@ -33,6 +34,7 @@ use confidence::Ends;
 use facts::{AskedRate, Environment, PlanFacts, RunFacts};
 use generator::Generator;
 use latency::{Latency, longest, percentiles};
+use nodes::Node;
 use verdict::{Evidence, Status, Verdict};
 
 /// The number of the report's layout.
@@ -91,6 +93,9 @@ pub struct Report {
     pub classes: Vec<Class>,
     /// A row a second.
     pub intervals: Vec<IntervalRow>,
+    /// A row a node, in a run of several.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub nodes: Vec<Node>,
     /// Finite times, to be merged or drawn.
     pub histograms: Histograms,
 }
@@ -404,6 +409,7 @@ impl Report {
                 },
             },
             intervals: collector.rows,
+            nodes: Vec::new(),
             plan: facts.plan,
             environment: facts.environment,
         };
@@ -453,6 +459,14 @@ impl Report {
         }
         let counts = |requests: &Requests| [requests.scheduled, requests.sent, requests.ok];
         equal("scheduled, sent, ok of all classes", counts(&classes), counts(&self.requests))?;
+        let mut nodes = Requests::default();
+        for node in &self.nodes {
+            node.requests.check_identities(&format!("node {}", node.name))?;
+            nodes.merge(&node.requests);
+        }
+        if !self.nodes.is_empty() {
+            equal("scheduled, sent, ok of all nodes", counts(&nodes), counts(&self.requests))?;
+        }
         let mut rows = [0; 3];
         let (mut backlog, mut in_flight) = (0, 0);
         for row in &self.intervals {
@@ -471,7 +485,8 @@ impl Report {
 }
 
 impl Requests {
-    fn of(record: &ClassRecord) -> Self {
+    /// What is in a record.
+    pub fn of(record: &ClassRecord) -> Self {
         let [reset, closed, timeout, malformed, aborted] =
             Failure::ALL.map(|kind| record.errors[kind as usize]);
         Self {
@@ -538,7 +553,8 @@ impl ConnectFailures {
 }
 
 impl Events {
-    fn of(record: &ClassRecord) -> Self {
+    /// What is in a record.
+    pub fn of(record: &ClassRecord) -> Self {
         Self {
             sent: record.events_sent,
             acknowledged: record.events_acknowledged,

@@ -85,6 +85,11 @@ impl Prepared {
         &self.classes
     }
 
+    /// How many shards there are.
+    pub fn shards(&self) -> u32 {
+        self.shards.count() as u32
+    }
+
     /// The clock of all its times.
     pub fn clock(&self) -> Clock {
         self.clock
@@ -133,6 +138,11 @@ impl Prepared {
 }
 
 impl Running {
+    /// The clock of all its times.
+    pub fn clock(&self) -> Clock {
+        self.prepared.clock
+    }
+
     /// Stops sending and waits for what is in flight; said again, does not wait for it any longer.
     pub fn stop(&mut self) {
         self.stops += 1;
@@ -262,6 +272,7 @@ fn core_facts(facts: &ShardFacts, wall: Nanos) -> CoreFacts {
     }
 }
 
-fn timestamp(time: SystemTime) -> String {
+/// The time as RFC 3339.
+pub fn timestamp(time: SystemTime) -> String {
     jiff::Timestamp::try_from(time).map_or_else(|_| String::new(), |time| format!("{time:.3}"))
 }

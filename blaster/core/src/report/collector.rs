@@ -114,6 +114,13 @@ pub struct IntervalRow {
     /// What the interval's numbers are worth, judged by the generator alone.
     #[serde(default)]
     pub status: Status,
+    /// The share of the run that was missing in it, with nodes that were lost.
+    #[serde(default, skip_serializing_if = "is_none_missing")]
+    pub missing: f64,
+}
+
+fn is_none_missing(share: &f64) -> bool {
+    *share == 0.0
 }
 
 impl IntervalRow {

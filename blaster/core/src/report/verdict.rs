@@ -66,6 +66,25 @@ pub enum Status {
     ClientLimited,
 }
 
+impl Verdict {
+    /// Takes a node's verdict into the whole run's: the worse one counts, and its reasons are told with the node's name, unless the
+    /// whole has them itself.
+    pub fn heed(&mut self, node: &str, of_node: &Self) {
+        if of_node.status == Status::Valid {
+            return;
+        }
+        if of_node.status > self.status {
+            self.limiter = of_node.limiter;
+        }
+        self.status = self.status.max(of_node.status);
+        for reason in &of_node.reasons {
+            if self.reasons.iter().all(|known| known.code != reason.code) {
+                self.reasons.push(Reason { text: format!("{node}: {}", reason.text), ..reason.clone() });
+            }
+        }
+    }
+}
+
 /// What kept a run from more.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
