@@ -115,7 +115,7 @@ fn payloads(command: &PayloadsCommand) -> anyhow::Result<u8> {
         }
         PayloadsCommand::List { json: path } => say_json(path, &payloads_command::list_json())?,
         PayloadsCommand::Show(args) => {
-            let seed = args.seed.unwrap_or_else(random_seed);
+            let seed = args.seed.unwrap_or_else(blaster::random_seed);
             let shown = payloads_command::show(args, seed, system::unix_time_ns())?;
             match &args.json {
                 None if args.raw => say_all(None, shown.raw())?,

@@ -5,6 +5,7 @@
 pub mod hgrm;
 pub mod hlog;
 pub mod json;
+mod nodes;
 pub mod summary;
 mod text;
 

@@ -66,6 +66,8 @@ pub struct ShardFacts {
     pub waited: Option<Nanos>,
     /// Times that its thread was taken off its CPU while it wanted to go on.
     pub involuntary_switches: u64,
+    /// The intended time of its first request; none if there is none, and in closed loop.
+    pub first_due: Option<Nanos>,
     /// When the kernel had taken its first send; none if it sent nothing.
     pub first_sent: Option<Nanos>,
     /// The end of its permit, if that is what ended the sending.
@@ -273,6 +275,7 @@ async fn hot_loop(
                 - at_start.pressure.completion_overflows,
             buffers_starved: at_end.pressure.buffers_starved - at_start.pressure.buffers_starved,
         },
+        first_due: worker.first_due(),
         first_sent: worker.first_sent(),
         lapsed: worker.lapsed(),
         wire_unavailable: worker.engine().wire_unavailable(),

@@ -7,6 +7,7 @@ use blaster::output::{hgrm, hlog, json, summary};
 use blaster_core::load::recorder::Recorder;
 use blaster_core::report::Report;
 use blaster_core::report::collector::Collector;
+use blaster_core::report::verdict::Status;
 use blaster_core::time::Nanos;
 
 #[track_caller]
@@ -128,6 +129,22 @@ fn several_classes_have_a_table_and_batches_their_events() {
         "warm-up",
     ] {
         assert!(text.contains(words), "no {words:?} in\n{text}");
+    }
+}
+
+#[test]
+fn nodes_have_a_row_each_and_a_lost_one_makes_the_run_suspect() {
+    let report = reports::nodes();
+    assert_eq!(report.verdict.status, Status::Suspect);
+    let text = summary::render(&report, 100, false);
+    for part in [
+        "load-2:7400 was found lost after 12.3 s (nothing was heard of it for 3 s)",
+        "✗ lost after 12.3 s",
+        "+30 µs  ✓ valid",
+        "- load-3:7400: no answer",
+        "the nodes started within 20 µs of each other, give or take 41 µs (their clocks)",
+    ] {
+        assert!(text.contains(part), "no {part:?} in\n{text}");
     }
 }
 

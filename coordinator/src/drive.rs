@@ -16,7 +16,7 @@ use blaster_core::time::Nanos;
 use blaster_ring::system;
 use coordinator_protocol::agent::Ended;
 use coordinator_protocol::delta::Delta;
-use coordinator_protocol::message::{Ready, Task};
+use coordinator_protocol::message::{First, Ready, Task};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
 use crate::allowed::{Allowed, admits};
@@ -202,10 +202,13 @@ fn go_on(mut running: Running, orders: &Receiver<Order>, tell: &UnboundedSender<
     }
     let ended = match running.finish() {
         Ok(ended) => Ended {
-            first_sent: ended.first_sent.map(|at| clock.to_monotonic(at)),
+            first: First {
+                due: ended.first_due.map(|at| clock.to_monotonic(at)),
+                sent: ended.first_sent.map(|at| clock.to_monotonic(at)),
+            },
             report: Ok(pack(&without_histograms(ended.report()))),
         },
-        Err(error) => Ended { first_sent: None, report: Err(error.to_string()) },
+        Err(error) => Ended { first: First::default(), report: Err(error.to_string()) },
     };
     let _ = tell.send(Happening::Ended(Box::new(ended)));
 }

@@ -15,7 +15,7 @@ use blaster_core::time::Nanos;
 use blaster_ring::system;
 use clap::ArgMatches;
 use coordinator_protocol::leader::{self, Act, Config, Failure, Leader, OnLoss, State};
-use coordinator_protocol::message::{RunId, Task};
+use coordinator_protocol::message::{First, RunId, Task};
 use coordinator_protocol::shares::Wish;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::{MissedTickBehavior, interval, sleep};
@@ -444,7 +444,8 @@ impl Led {
             (_, Some((_, why))) => (NodeState::Lost, Some(why.to_owned())),
             (_, None) => (NodeState::Done, node.ended().and_then(|end| end.report.as_ref().err().cloned())),
         };
-        let first_sent = node.ended().and_then(|end| Some(offset?.ours(end.first_sent?)));
+        let first = node.ended().map_or_else(First::default, |end| end.first);
+        let from_start = |at: Option<Nanos>| Some(offset?.ours(at?).0 as i64 - start.0 as i64);
         let tally = gatherer.tally(index);
         Node {
             name: node.name().to_owned(),
@@ -456,7 +457,8 @@ impl Led {
             requests: tally.requests.clone(),
             events: tally.events.clone(),
             clock: offset.map(|offset| Clock { ahead_ns: offset.ahead_ns, bound_ns: offset.bound.0 }),
-            first_sent_ns: first_sent.map(|at| at.0 as i64 - start.0 as i64),
+            first_due_ns: from_start(first.due),
+            first_sent_ns: from_start(first.sent),
             response_time_ns: report.map(|report| report.response_time_ns.clone()),
             verdict: report.map(|report| report.verdict.clone()),
             environment: facts.map(|facts| facts.environment.clone()),

@@ -94,6 +94,9 @@ impl Plan {
 const SHARD_RATE_UNPIPELINED: f64 = 100_000.0;
 const SHARD_RATE_PIPELINED: f64 = 1_000_000.0;
 
+/// The first of them where the target needs the same CPU.
+const SHARD_RATE_UNPIPELINED_SHARED: f64 = 50_000.0;
+
 /// The depth that `auto` means when one request at a time is too slow.
 const AUTO_DEPTH: u32 = 64;
 
@@ -117,20 +120,25 @@ pub struct LayoutWish {
 /// How many shards, and how deep each connection is pipelined: (shards, depth).
 ///
 /// Shards = ceil(rate / 100k) at depth 1 and ceil(rate / 1M) pipelined, never more than CPUs or connections; one CPU is left to a
-/// target on this machine when there are at least two.
+/// target on this machine when there are at least two; with the only CPU shared, half of the first rate is too much already.
 pub fn layout(wish: LayoutWish) -> (u32, u32) {
     let usable = if wish.target_is_local && wish.cpus >= 2 { wish.cpus - 1 } else { wish.cpus };
+    let unpipelined = if wish.target_is_local && wish.cpus == 1 {
+        SHARD_RATE_UNPIPELINED_SHARED
+    } else {
+        SHARD_RATE_UNPIPELINED
+    };
     let most = wish.threads.unwrap_or(usable).min(wish.connections).max(1);
     let shards_for = |per_shard: f64| match (wish.threads, wish.peak) {
         (Some(_), _) | (None, None) => most,
         (None, Some(peak)) => ((peak / per_shard).ceil().max(1.0) as u32).min(most),
     };
     match (wish.pipeline, wish.peak) {
-        (Some(1), _) | (None, None) => (shards_for(SHARD_RATE_UNPIPELINED), wish.pipeline.unwrap_or(1)),
+        (Some(1), _) | (None, None) => (shards_for(unpipelined), wish.pipeline.unwrap_or(1)),
         (Some(depth), _) => (shards_for(SHARD_RATE_PIPELINED), depth),
         (None, Some(peak)) => {
-            let shards = shards_for(SHARD_RATE_UNPIPELINED);
-            if peak / f64::from(shards) <= SHARD_RATE_UNPIPELINED {
+            let shards = shards_for(unpipelined);
+            if peak / f64::from(shards) <= unpipelined {
                 (shards, 1)
             } else {
                 (shards_for(SHARD_RATE_PIPELINED), AUTO_DEPTH)
@@ -157,6 +165,14 @@ mod tests {
         assert_eq!(layout(LayoutWish { peak: Some(1e6), ..WISH }), (1, 64));
         assert_eq!(layout(WISH), (1, 1));
         assert_eq!(layout(LayoutWish { peak: Some(100_000.0), ..WISH }), (1, 1));
+    }
+
+    #[test]
+    fn a_cpu_shared_with_the_target_is_pipelined_earlier() {
+        let shared = LayoutWish { cpus: 1, ..WISH };
+        assert_eq!(layout(LayoutWish { peak: Some(50_000.0), ..shared }), (1, 1));
+        assert_eq!(layout(LayoutWish { peak: Some(60_000.0), ..shared }), (1, 64));
+        assert_eq!(layout(LayoutWish { peak: Some(60_000.0), target_is_local: false, ..shared }), (1, 1));
     }
 
     #[test]

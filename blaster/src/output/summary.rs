@@ -16,6 +16,7 @@ use blaster_core::report::verdict::Status;
 use blaster_core::report::{Class, Report, SloOutcome};
 use blaster_core::time::Nanos;
 
+use super::nodes;
 use super::text::{Paint, columns, cut, hanging, pad, wrap};
 
 /// The narrowest layout; terminals narrower than this wrap it.
@@ -36,6 +37,7 @@ pub fn render(report: &Report, width: usize, colour: bool) -> String {
         page.counts(),
         page.latencies(),
         page.classes(),
+        page.nodes(),
         page.intervals(),
         page.machinery(),
     ];
@@ -358,6 +360,14 @@ impl Page<'_> {
             once(heading).chain(classes.iter().map(|class| class_cells(class, name_width))).collect();
         let mut lines: Vec<_> = columns(&rows).iter().map(|line| cut(line, self.width)).collect();
         lines[0] = self.paint.dim(&lines[0]);
+        lines
+    }
+
+    fn nodes(&self) -> Vec<String> {
+        let mut lines = nodes::lines(self.report, self.width);
+        if let Some(heading) = lines.first_mut() {
+            *heading = self.paint.dim(heading);
+        }
         lines
     }
 

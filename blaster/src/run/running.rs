@@ -62,7 +62,9 @@ pub struct Ended {
     pub facts: RunFacts,
     /// All that was recorded.
     pub collector: Collector,
-    /// When the kernel had taken the first send of any shard, by the run's clock.
+    /// The intended time of the first request of any shard, by the run's clock; none in closed loop.
+    pub first_due: Option<Nanos>,
+    /// When the kernel had taken the first send of any shard, likewise.
     pub first_sent: Option<Nanos>,
 }
 
@@ -240,6 +242,7 @@ impl Running {
         Ok(Ended {
             facts,
             collector: self.collector,
+            first_due: self.shard_facts.iter().filter_map(|facts| facts.first_due).min(),
             first_sent: self.shard_facts.iter().filter_map(|facts| facts.first_sent).min(),
         })
     }

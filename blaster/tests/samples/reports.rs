@@ -4,9 +4,10 @@ use std::collections::BTreeMap;
 
 use blaster_core::load::engine::ConnectFailure;
 use blaster_core::load::recorder::{ClassRecord, Failure, Recorder, Series};
-use blaster_core::report::Report;
 use blaster_core::report::collector::Collector;
 use blaster_core::report::facts::{AskedRate, CoreFacts, Environment, PlanFacts, RunFacts};
+use blaster_core::report::nodes::{Clock, Node, NodeState};
+use blaster_core::report::{Events, Report, Requests};
 use blaster_core::time::Nanos;
 
 /// Every shape, with its name.
@@ -17,6 +18,7 @@ pub fn all() -> Vec<(&'static str, Report)> {
         ("unanswered requests", unanswered()),
         ("several classes", classes()),
         ("no answer", silent()),
+        ("several nodes", nodes()),
     ]
 }
 
@@ -39,6 +41,54 @@ pub fn open() -> Report {
     recorder.sends = 30_000_000 * 10 / 83;
     let plan = PlanFacts { rate: AskedRate::PerSecond(1e6), depth: 64, depth_auto: true, ..plan() };
     report(facts(plan, "p99<500ms,errors<0.1%"), &["events"], recorder)
+}
+
+/// Three nodes: one did its part, one was lost, one took none.
+pub fn nodes() -> Report {
+    let report = open();
+    let node = |name: &str, state, cause: Option<&str>| Node {
+        name: name.to_owned(),
+        state,
+        cause: cause.map(str::to_owned),
+        lost_at_s: None,
+        version: Some("0.1.0".to_owned()),
+        share: 0.5,
+        requests: Requests::default(),
+        events: Events::default(),
+        clock: Some(Clock { ahead_ns: -3_600_000_000_000, bound_ns: 41_000 }),
+        first_due_ns: None,
+        first_sent_ns: None,
+        response_time_ns: None,
+        verdict: None,
+        environment: None,
+        generator: None,
+    };
+    let whole = Node {
+        requests: report.requests.clone(),
+        events: report.events.clone(),
+        first_due_ns: Some(12),
+        first_sent_ns: Some(30_012),
+        response_time_ns: Some(report.response_time_ns.clone()),
+        verdict: Some(report.verdict.clone()),
+        environment: Some(report.environment.clone()),
+        generator: Some(report.generator.clone()),
+        ..node("load-1:7400", NodeState::Done, None)
+    };
+    let lost = Node {
+        lost_at_s: Some(12.3),
+        first_due_ns: Some(-7),
+        first_sent_ns: Some(50_000),
+        ..node("load-2:7400", NodeState::Lost, Some("nothing was heard of it for 3 s"))
+    };
+    let out = Node {
+        share: 0.0,
+        clock: None,
+        version: None,
+        ..node("load-3:7400", NodeState::Out, Some("no answer"))
+    };
+    let mut report = report.with_nodes(vec![whole, lost, out]);
+    report.intervals[0].missing = 0.5;
+    report
 }
 
 /// As fast as answers come.

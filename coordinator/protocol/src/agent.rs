@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use blaster_core::time::Nanos;
 
 use crate::delta::Delta;
-use crate::message::{Holder, Ready, RunId, Status, Task, ToAgent, ToLeader};
+use crate::message::{First, Holder, Ready, RunId, Status, Task, ToAgent, ToLeader};
 
 /// A connection of a leader's, by the shell's number.
 pub type LinkId = u64;
@@ -69,8 +69,8 @@ enum Phase {
 /// How a run ended.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Ended {
-    /// When the first request was sent, by this machine's clock.
-    pub first_sent: Option<Nanos>,
+    /// Its first request.
+    pub first: First,
     /// Its own report; or why there is none.
     pub report: Result<Vec<u8>, String>,
 }
@@ -280,10 +280,10 @@ impl Agent {
     }
 
     fn say_end(&mut self) {
-        let Some(Held { id, link, first, kept, ended: Some(ended), .. }) = &self.run else { return };
-        let Ended { first_sent, report } = ended.clone();
-        let deltas = first + kept.len() as u32;
-        let message = ToLeader::Ended { run: *id, deltas, first_sent, report };
+        let Some(Held { id, link, first: next, kept, ended: Some(ended), .. }) = &self.run else { return };
+        let Ended { first, report } = ended.clone();
+        let deltas = next + kept.len() as u32;
+        let message = ToLeader::Ended { run: *id, deltas, first, report };
         self.say_if(*link, message);
     }
 

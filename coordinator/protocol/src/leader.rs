@@ -6,7 +6,7 @@ use blaster_core::time::Nanos;
 
 use crate::clock::{ClockFilter, Offset};
 use crate::delta::Delta;
-use crate::message::{Datagram, Ready, Status, Task, ToAgent, ToLeader};
+use crate::message::{Datagram, First, Ready, Status, Task, ToAgent, ToLeader};
 use crate::shares::{TooMuch, Wish, weights};
 
 /// Longest wait for all nodes to answer.
@@ -25,6 +25,10 @@ const COUNTDOWN: Nanos = Nanos::from_millis(600);
 const PING_EVERY_SYNC: Nanos = Nanos::from_millis(10);
 const PING_EVERY: Nanos = Nanos::from_millis(500);
 
+/// Exchanges one right behind the other: a CPU that slept takes longer to answer than one that just did, which would look like a
+/// difference between the clocks.
+const BURST: u32 = 4;
+
 /// A permit is for so long, and given anew so often: a node whose leader is gone stops within it.
 pub const LEASE: Nanos = Nanos::from_millis(3_500);
 const PERMIT_EVERY: Nanos = Nanos::from_millis(500);
@@ -42,7 +46,7 @@ const FETCH_MAX: Nanos = Nanos::from_secs(3);
 const END_MAX: Nanos = Nanos::from_secs(6);
 
 /// Exchanges a node's clock is judged by before it may start.
-const EXCHANGES_MIN: usize = 8;
+const EXCHANGES_MIN: usize = 16;
 
 /// A run to lead.
 #[derive(Clone, Debug)]
@@ -150,6 +154,8 @@ pub struct Node {
     heard: Nanos,
     clock: ClockFilter,
     ping_at: Nanos,
+    /// Pings to be sent as soon as the one before is answered.
+    burst: u32,
     permit_at: Nanos,
     /// Around the start.
     offset_at_start: Option<Offset>,
@@ -169,8 +175,8 @@ pub struct Node {
 #[derive(Clone, Debug, PartialEq)]
 pub struct End {
     deltas: u32,
-    /// When it sent its first request, by its clock.
-    pub first_sent: Option<Nanos>,
+    /// Its first request, by its clock.
+    pub first: First,
     /// Its own report, as its shell packs it; or why there is none.
     pub report: Result<Vec<u8>, String>,
 }
@@ -307,6 +313,10 @@ impl Leader {
         if let Some(exchange) = datagram.exchange(now) {
             node.heard = now;
             node.clock.add(exchange);
+            if node.burst > 0 && node.linked {
+                node.burst -= 1;
+                self.acts.push_back(Act::Ping(index));
+            }
         }
         self.start_if_synced(now);
     }
@@ -336,8 +346,8 @@ impl Leader {
                 self.sync_if_ready(now);
             }
             ToLeader::Delta { run: of, number, delta } if of == run => self.take(index, number, delta),
-            ToLeader::Ended { run: of, deltas, first_sent, report } if of == run => {
-                node.ended = Some(End { deltas, first_sent, report });
+            ToLeader::Ended { run: of, deltas, first, report } if of == run => {
+                node.ended = Some(End { deltas, first, report });
                 self.end_if_complete(index, now);
             }
             ToLeader::Unknown { run: of } if of == run => {
@@ -417,6 +427,7 @@ impl Leader {
         }
         if now >= node.ping_at {
             node.ping_at = now + if around_start { PING_EVERY_SYNC } else { PING_EVERY };
+            node.burst = BURST - 1;
             self.acts.push_back(Act::Ping(index));
         }
         if now >= node.permit_at
@@ -638,6 +649,7 @@ impl Node {
             heard: now,
             clock: ClockFilter::default(),
             ping_at: now,
+            burst: 0,
             permit_at: now,
             offset_at_start: None,
             status: None,

@@ -102,8 +102,8 @@ pub enum ToLeader {
         run: RunId,
         /// So many deltas there are.
         deltas: u32,
-        /// When the first request was sent, by the agent's clock.
-        first_sent: Option<Nanos>,
+        /// When its first request was intended and sent.
+        first: First,
         /// The agent's own report, without histograms; or why there is none.
         report: Result<Vec<u8>, String>,
     },
@@ -114,6 +114,15 @@ pub enum ToLeader {
     },
     /// The run it had is stopped, if it had one.
     Stopped(Option<Holder>),
+}
+
+/// A node's first request, by its clock.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct First {
+    /// Its intended time; none in closed loop.
+    pub due: Option<Nanos>,
+    /// When the kernel had taken it; none if there was none.
+    pub sent: Option<Nanos>,
 }
 
 /// Who has an agent's run.

@@ -197,6 +197,7 @@ impl<E: Engine> Worker<E> {
                 measured_from: Nanos::MAX,
                 permitted_until: Nanos::MAX,
                 lapsed: None,
+                first_due: None,
                 first_sent: None,
                 warmup: plan.warmup,
                 length: plan.length,
@@ -238,6 +239,8 @@ impl<E: Engine> Worker<E> {
         flow.measured_from = at + flow.warmup;
         flow.cut_at = if flow.warmup > Nanos::ZERO { flow.measured_from } else { at + INTERVAL };
         flow.recorder.interval = (flow.warmup == Nanos::ZERO).then_some(0);
+        let schedules = flow.streams.iter().filter_map(|stream| stream.schedule.as_ref());
+        flow.first_due = schedules.filter_map(|schedule| schedule.next_due()).min().map(|due| at + due);
     }
 
     /// Sends only until `until`: from the first turn on that begins then or later nothing is sent any more, as after
@@ -250,6 +253,11 @@ impl<E: Engine> Worker<E> {
     /// The end of the permit, if it is what ended the sending.
     pub fn lapsed(&self) -> Option<Nanos> {
         self.flow.lapsed
+    }
+
+    /// The intended time of the first request, once started; none if there is none, and in closed loop.
+    pub fn first_due(&self) -> Option<Nanos> {
+        self.flow.first_due
     }
 
     /// When the kernel had taken the first send; none before it.

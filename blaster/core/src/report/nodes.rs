@@ -29,6 +29,9 @@ pub struct Node {
     pub events: Events,
     /// Its own clock; none if it was never compared.
     pub clock: Option<Clock>,
+    /// When its first request was intended, by its clock, in nanoseconds from the start and give or take the clock's bound; none in closed
+    /// loop, or if it did not say.
+    pub first_due_ns: Option<i64>,
     /// When its first request was sent, in nanoseconds from the start and give or take the clock's bound; none if it sent none or did not say.
     pub first_sent_ns: Option<i64>,
     /// Response times, as it reports them itself; none if it did not.
@@ -78,10 +81,23 @@ impl Report {
         let cpu_ns: u64 = self.generator.cores.iter().map(|core| core.cpu_ns).sum();
         let sent: u64 = generators().map(|(_, requests)| requests.sent).sum();
         self.generator.cpu_ns_per_request = (sent > 0).then(|| cpu_ns as f64 / sent as f64);
+        for node in nodes.iter().filter(|node| node.lost_at_s.is_some()) {
+            self.verdict.lose(node);
+        }
         let because = nodes.iter().find_map(|node| node.requests.malformed_because.clone());
         self.requests.malformed_because = self.requests.malformed_because.or(because);
         self.nodes = nodes;
+        debug_assert_eq!(self.check_identities(), Ok(()));
         self
+    }
+
+    /// How far apart the nodes started: the difference between the earliest and the latest, each held against the intended time of its own
+    /// first request. None with less than two nodes that said.
+    pub fn start_skew_ns(&self) -> Option<u64> {
+        let late = self.nodes.iter().filter_map(|node| Some(node.first_sent_ns? - node.first_due_ns?));
+        let (mut least, mut most, mut count) = (i64::MAX, i64::MIN, 0);
+        late.for_each(|late| (least, most, count) = (least.min(late), most.max(late), count + 1));
+        (count > 1).then(|| most.abs_diff(least))
     }
 
     /// Nodes that were lost.

@@ -8,6 +8,7 @@ mod machine;
 use serde::{Deserialize, Serialize};
 
 use super::machine::Machine;
+use super::nodes::Node;
 use super::units::{grouped, percent, rate};
 use crate::load::engine::ConnectFailure;
 use crate::time::Nanos;
@@ -82,6 +83,21 @@ impl Verdict {
                 self.reasons.push(Reason { text: format!("{node}: {}", reason.text), ..reason.clone() });
             }
         }
+    }
+}
+
+impl Verdict {
+    /// A node was lost, and with it a part of the load.
+    pub fn lose(&mut self, node: &Node) {
+        let at = Nanos::from_secs_f64(node.lost_at_s.unwrap_or_default());
+        let text = format!(
+            "{} was found lost after {at} ({}): its part, {} of the run, is missing from when it stopped",
+            node.name,
+            node.cause.as_deref().unwrap_or("nobody knows why"),
+            percent(node.share),
+        );
+        self.status = self.status.max(Status::Suspect);
+        self.reasons.push(Reason { code: "node_lost".to_owned(), text, value: node.share, limit: 0.0 });
     }
 }
 

@@ -269,6 +269,7 @@ fn a_permit_that_is_renewed_in_time_changes_nothing() {
         }
     }
     assert_eq!((worker.lapsed(), worker.engine().counts().requests_sent), (None, 1_000));
+    assert_eq!(worker.first_due(), Some(start));
     assert!(worker.first_sent().is_some_and(|first| start <= first && first < start + millis(2)));
 }
 

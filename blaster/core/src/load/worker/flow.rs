@@ -47,6 +47,8 @@ pub(super) struct Flow {
     pub(super) permitted_until: Nanos,
     /// That moment, if it is what ended the sending.
     pub(super) lapsed: Option<Nanos>,
+    /// The intended time of the first request.
+    pub(super) first_due: Option<Nanos>,
     /// When the kernel had taken the first send.
     pub(super) first_sent: Option<Nanos>,
     pub(super) warmup: Nanos,

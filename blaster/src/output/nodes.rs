@@ -1,0 +1,97 @@
+//! The nodes of a run beside its total: a row each, and how far apart they started.
+
+use blaster_core::report::Report;
+use blaster_core::report::nodes::{Node, NodeState};
+use blaster_core::report::units::{grouped, percent};
+use blaster_core::report::verdict::Status;
+use blaster_core::time::Nanos;
+
+use super::text::{columns, cut, hanging};
+
+/// Nodes listed; a run of more shows those that were not well first.
+const LISTED_MAX: usize = 20;
+
+/// The block of the summary; empty for a run without nodes. Its first line is a heading.
+pub(super) fn lines(report: &Report, width: usize) -> Vec<String> {
+    if report.nodes.is_empty() {
+        return Vec::new();
+    }
+    let mut nodes: Vec<&Node> = report.nodes.iter().collect();
+    if nodes.len() > LISTED_MAX {
+        nodes.sort_by_key(|node| is_well(node));
+    }
+    let heading =
+        ["node", "share", "sent", "ok", "p99", "clock", "first sent", ""].map(str::to_owned).to_vec();
+    let mut table = vec![heading];
+    table.extend(nodes.iter().take(LISTED_MAX).map(|node| cells(node)));
+    let mut lines: Vec<_> = columns(&table).iter().map(|line| cut(line.trim_end(), width)).collect();
+    if nodes.len() > LISTED_MAX {
+        lines.push(format!(
+            "and {} more nodes: see nodes in --json",
+            grouped((nodes.len() - LISTED_MAX) as u64)
+        ));
+    }
+    for node in nodes.iter().filter(|node| {
+        node.state == NodeState::Out || (node.state == NodeState::Done && node.cause.is_some())
+    }) {
+        let cause = node.cause.as_deref().unwrap_or_default();
+        lines.extend(hanging("  -", 4, &format!("{}: {cause}", node.name), width));
+    }
+    if let Some(skew) = report.start_skew_ns() {
+        let bound =
+            report.nodes.iter().filter_map(|node| node.clock.map(|clock| clock.bound_ns)).max().unwrap_or(0);
+        let text = format!(
+            "the nodes started within {} of each other, give or take {} (their clocks)",
+            Nanos(skew),
+            Nanos(bound)
+        );
+        lines.extend(hanging("", 0, &text, width));
+    }
+    lines
+}
+
+fn is_well(node: &Node) -> bool {
+    node.state == NodeState::Done
+        && node.verdict.as_ref().is_some_and(|verdict| verdict.status == Status::Valid)
+}
+
+fn cells(node: &Node) -> Vec<String> {
+    let p99 = node.response_time_ns.as_ref().map_or("-".to_owned(), |latency| match latency.p99 {
+        Some(ns) => Nanos(ns).to_string(),
+        None if latency.count + latency.unanswered > 0 => "∞".to_owned(),
+        None => "-".to_owned(),
+    });
+    let first = match (node.first_sent_ns, node.first_due_ns) {
+        (Some(sent), Some(due)) => match sent - due {
+            late @ 0.. => format!("+{}", Nanos(late as u64)),
+            early => format!("−{}", Nanos(early.unsigned_abs())),
+        },
+        _ => "-".to_owned(),
+    };
+    vec![
+        node.name.clone(),
+        percent(node.share),
+        grouped(node.requests.sent),
+        grouped(node.requests.ok),
+        p99,
+        node.clock.map_or("-".to_owned(), |clock| format!("±{}", Nanos(clock.bound_ns))),
+        first,
+    ]
+}
+
+fn state(node: &Node) -> String {
+    match node.state {
+        NodeState::Out => "✗ took no part".to_owned(),
+        NodeState::Lost | NodeState::Fetched => {
+            let at = Nanos::from_secs_f64(node.lost_at_s.unwrap_or_default());
+            let fetched = if node.state == NodeState::Fetched { ", results fetched" } else { "" };
+            format!("✗ lost after {at}{fetched}")
+        }
+        NodeState::Done => match node.verdict.as_ref().map(|verdict| verdict.status) {
+            Some(Status::Valid) => "✓ valid".to_owned(),
+            Some(Status::Suspect) => "⚠ suspect".to_owned(),
+            Some(Status::ClientLimited) => "✗ client-limited".to_owned(),
+            None => "✗ no report".to_owned(),
+        },
+    }
+}
