@@ -20,11 +20,12 @@ pub(super) fn lines(report: &Report, width: usize) -> Vec<String> {
     if nodes.len() > LISTED_MAX {
         nodes.sort_by_key(|node| is_well(node));
     }
-    let heading =
-        ["node", "share", "sent", "ok", "p99", "clock", "first sent", ""].map(str::to_owned).to_vec();
+    let heading = ["node", "share", "sent", "ok", "p99", "clock", "first sent"].map(str::to_owned).to_vec();
     let mut table = vec![heading];
     table.extend(nodes.iter().take(LISTED_MAX).map(|node| cells(node)));
-    let mut lines: Vec<_> = columns(&table).iter().map(|line| cut(line.trim_end(), width)).collect();
+    let states = std::iter::once(String::new()).chain(nodes.iter().map(|node| state(node)));
+    let line = |(cells, state): (&String, String)| cut(format!("{cells}  {state}").trim_end(), width);
+    let mut lines: Vec<_> = columns(&table).iter().zip(states).map(line).collect();
     if nodes.len() > LISTED_MAX {
         lines.push(format!(
             "and {} more nodes: see nodes in --json",
