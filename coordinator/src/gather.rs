@@ -215,6 +215,9 @@ mod tests {
     }
 
     proptest! {
+        // Each makes up to 64 nodes' histograms.
+        #![proptest_config(ProptestConfig::with_cases(6))]
+
         /// What 1 to 64 nodes say is what one recorder of all their samples would hold.
         #[test]
         fn merging_is_exact_to_the_last_bucket(nodes in prop::collection::vec(prop::collection::vec(0_u64..10_000_000_000, 0..30), 1..65)) {

@@ -378,8 +378,13 @@ impl Led {
     fn missing(&self, gatherer: &Gatherer) -> Vec<(u32, f64)> {
         let nodes = self.leader.nodes();
         let lost = nodes.iter().enumerate().filter(|(_, node)| node.lost().is_some());
-        lost.map(|(index, _)| (gatherer.tally(index).intervals().saturating_sub(1), self.share(index)))
-            .collect()
+        let stopped_in = |(index, node): (usize, &leader::Node)| {
+            let said = gatherer.tally(index).intervals();
+            // One that could tell its end told of the interval it stopped in; of one that could not, that is the first it did not tell of.
+            let interval = if *node.state() == State::Ended { said.saturating_sub(1) } else { said };
+            (interval, self.share(index))
+        };
+        lost.map(stopped_in).collect()
     }
 
     fn share(&self, index: usize) -> f64 {

@@ -60,8 +60,10 @@ fn lead(args: &LeadArgs, matches: &ArgMatches) -> anyhow::Result<u8> {
         say(&mut std::io::stderr(), &format!("coordinator: {failure}"));
     }
     let status = exit::status(&report, allow_invalid);
-    let is_well = errors.is_empty() && shown.is_ok() && failure.is_none();
-    Ok(if is_well || status == exit::INTERRUPTED { status } else { exit::FAILED })
+    if failure.is_some() {
+        return Ok(exit::FAILED);
+    }
+    Ok(if errors.is_empty() && shown.is_ok() || status == exit::INTERRUPTED { status } else { exit::FAILED })
 }
 
 /// `coordinator agent`.

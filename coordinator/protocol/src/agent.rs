@@ -13,6 +13,9 @@ pub type LinkId = u64;
 /// A run that is ready and whose leader is silent for so long is given up: it was never permitted to send.
 pub const ABANDON_AFTER: Nanos = Nanos::from_secs(5);
 
+/// A leader that is there is heard of several times in this.
+const SILENT_AFTER: Nanos = Nanos::from_secs(2);
+
 /// What an agent knows.
 #[derive(Debug)]
 pub struct Agent {
@@ -218,11 +221,16 @@ impl Agent {
 
     fn prepare(&mut self, link: LinkId, from: &str, now: Nanos, task: Box<Task>) {
         if let Some(held) = &self.run {
-            let is_its_own = held.link == Some(link);
-            let is_open = matches!(held.phase, Phase::Running) || (held.phase != Phase::Over && !is_its_own);
-            // Results that a leader is still there to fetch are not lost to another.
-            if is_open || (held.phase == Phase::Over && held.link.is_some_and(|holder| holder != link)) {
-                let holder = self.holder(now).expect("there is a run");
+            let is_others = held.link != Some(link);
+            let keeps_others_out = match held.phase {
+                Phase::Running => true,
+                Phase::Preparing | Phase::Ready => is_others,
+                // Results that a leader is still there to fetch are not lost to another.
+                Phase::Over => is_others && held.is_led(now),
+            };
+            if keeps_others_out {
+                let holder =
+                    self.holder(now).unwrap_or(Holder { leader: from.to_owned(), held: Nanos::ZERO });
                 self.log(format!("told {from} that {} has the run", holder.leader));
                 return self.say(link, ToLeader::Busy(holder));
             }
@@ -296,7 +304,7 @@ impl Agent {
     }
 
     fn holder(&self, now: Nanos) -> Option<Holder> {
-        let held = self.run.as_ref().filter(|held| held.phase != Phase::Over || held.link.is_some())?;
+        let held = self.run.as_ref().filter(|held| held.phase != Phase::Over || held.is_led(now))?;
         Some(Holder { leader: held.leader.clone(), held: now.saturating_sub(held.since) })
     }
 
@@ -325,6 +333,13 @@ impl Agent {
 
     fn log(&mut self, line: String) {
         self.acts.push_back(Act::Log(line));
+    }
+}
+
+impl Held {
+    /// Whether its leader is there.
+    fn is_led(&self, now: Nanos) -> bool {
+        self.link.is_some() && now < self.heard + SILENT_AFTER
     }
 }
 

@@ -156,7 +156,13 @@ impl Pump {
             let delay = if back { weather.delay_back } else { weather.delay_there };
             let jitter = weather.jitter.mul_f64(self.draw() as f64 / u64::MAX as f64);
             self.order += 1;
-            self.agenda.push(Late { at: Instant::now() + delay + jitter, order: self.order, back, leader, bytes });
+            self.agenda.push(Late {
+                at: Instant::now() + delay + jitter,
+                order: self.order,
+                back,
+                leader,
+                bytes,
+            });
         }
     }
 

@@ -1,0 +1,141 @@
+//! Nodes and leaders that die, freeze, or are late.
+
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use crate::world::{World, until};
+
+#[test]
+fn a_killed_agent_is_a_gap_and_the_others_go_on() {
+    let world = World::new();
+    let agents = [world.agent(&[]), world.agent(&[])];
+    let leader = world
+        .run(&agents.each_ref().map(|agent| agent.address), &["--rps", "400", "-d", "8s", "--allow-invalid"]);
+    world.until_seen(600);
+    agents[1].process.signal("KILL");
+    let ended = leader.end();
+    assert_eq!(ended.status, Some(0), "{ended:?}");
+    let report = world.report();
+    report.assert_adds_up();
+    assert_eq!(report.states(), ["done", "lost"]);
+    assert!(report.reasons().contains(&"node_lost"), "{:?}", report.reasons());
+    let missing = report.missing();
+    assert_eq!((missing[0], *missing.last().unwrap()), (0.0, 0.5), "{missing:?}");
+    let survivor = report.nodes()[0]["requests"]["scheduled"].as_u64().unwrap();
+    assert!((1_400..1_800).contains(&survivor), "half of 400 for 8 s is 1,600: {survivor}");
+    assert!(ended.stdout.contains("SUSPECT"), "{}", ended.stdout);
+}
+
+#[test]
+fn a_lost_node_ends_the_run_where_that_is_asked() {
+    let world = World::new();
+    let agents = [world.agent(&[]), world.agent(&[])];
+    let flags = ["--rps", "400", "-d", "60s", "--allow-invalid", "--on-node-loss", "fail"];
+    let leader = world.run(&agents.each_ref().map(|agent| agent.address), &flags);
+    world.until_seen(100);
+    agents[0].process.signal("KILL");
+    let ended = leader.end();
+    assert_eq!(ended.status, Some(1), "{ended:?}");
+    assert!(ended.stderr.contains("was lost"), "{ended:?}");
+    world.report().assert_adds_up();
+}
+
+#[test]
+fn a_frozen_agent_sends_nothing_after_its_permit_and_its_results_are_fetched() {
+    let world = World::new();
+    let agents = [world.agent(&[]), world.agent(&[])];
+    let leader = world.run(
+        &agents.each_ref().map(|agent| agent.address),
+        &["--rps", "400", "-d", "10s", "--allow-invalid"],
+    );
+    world.until_seen(300);
+    agents[0].process.signal("STOP");
+    leader.until_said("lost: nothing was heard of it");
+    // Beyond its permit as well.
+    sleep(Duration::from_secs(1));
+    agents[0].process.signal("CONT");
+    let ended = leader.end();
+    assert_eq!(ended.status, Some(0), "{ended:?}");
+    let report = world.report();
+    report.assert_adds_up();
+    assert_eq!(report.states(), ["fetched", "done"]);
+    assert_eq!(report.count("/requests/in_flight_at_end"), 0);
+    // Not one request more than it says: what came due while it was frozen was never sent.
+    assert_eq!(report.count("/requests/sent"), world.sink.totals().requests);
+    let frozen = report.nodes()[0]["requests"]["sent"].as_u64().unwrap();
+    assert!(frozen < 1_000, "{frozen} of 2,000");
+}
+
+#[test]
+fn agents_stop_within_five_seconds_of_their_leaders_death_and_serve_the_next() {
+    let world = World::new();
+    let agents = [world.agent(&[]), world.agent(&[])];
+    let nodes = agents.each_ref().map(|agent| agent.address);
+    let leader = world.run(&nodes, &["--rps", "400", "-d", "60s"]);
+    world.until_seen(200);
+    leader.signal("KILL");
+    let died = Instant::now();
+    until("both runs are over", || {
+        agents.iter().all(|agent| agent.process.stderr().contains("the run is over"))
+    });
+    let took = died.elapsed();
+    assert!(took < Duration::from_secs(6), "the permit is 3.5 s, answers take a moment: {took:?}");
+    let seen = world.sink.totals().requests;
+    sleep(Duration::from_millis(500));
+    assert_eq!(world.sink.totals().requests, seen, "somebody still sends");
+    let ended = world.run(&nodes, &["--rps", "100", "-d", "300ms", "--allow-invalid"]).end();
+    assert_eq!(ended.status, Some(0), "{ended:?}");
+    world.report().assert_adds_up();
+}
+
+#[test]
+fn a_second_leader_is_told_who_has_the_run() {
+    let world = World::new();
+    let agent = world.agent(&[]);
+    let first = world.run(&[agent.address], &["--rps", "100", "-d", "60s"]);
+    world.until_seen(10);
+    let second = world.run(&[agent.address], &["--rps", "100", "-d", "1s"]).end();
+    assert_eq!(second.status, Some(1), "{second:?}");
+    assert!(second.stderr.contains("127.0.0.1:") && second.stderr.contains("has its run"), "{second:?}");
+    first.signal("INT");
+    assert_eq!(first.end().status, Some(130));
+}
+
+#[test]
+fn a_node_that_is_not_there_ends_the_run_before_its_start_unless_fewer_suffice() {
+    let world = World::new();
+    let agent = world.agent(&[]);
+    let nodes = [agent.address, "127.0.0.1:9".parse().unwrap()];
+    let ended = world.run(&nodes, &["--rps", "100", "-d", "300ms"]).end();
+    assert_eq!(ended.status, Some(1), "{ended:?}");
+    assert!(
+        ended.stderr.contains("127.0.0.1:9: no answer") && ended.stderr.contains("--min-nodes"),
+        "{ended:?}"
+    );
+    assert_eq!(world.sink.totals().requests, 0);
+    let ended = world
+        .run(
+            &nodes,
+            &["--rps", "100", "-d", "500ms", "--min-nodes", "1", "--arrivals", "uniform", "--allow-invalid"],
+        )
+        .end();
+    assert_eq!(ended.status, Some(0), "{ended:?}");
+    let report = world.report();
+    report.assert_adds_up();
+    assert_eq!(report.states(), ["done", "out"]);
+    assert_eq!(report.count("/requests/scheduled"), 50, "the one that is there has all of it");
+}
+
+#[test]
+fn a_terminated_agent_ends_well_and_its_leader_knows_at_once() {
+    let world = World::new();
+    let agents = [world.agent(&[]), world.agent(&[])];
+    let leader = world
+        .run(&agents.each_ref().map(|agent| agent.address), &["--rps", "200", "-d", "6s", "--allow-invalid"]);
+    world.until_seen(100);
+    agents[1].process.signal("TERM");
+    leader.until_said("the agent was ended");
+    let ended = leader.end();
+    assert_eq!(ended.status, Some(0), "{ended:?}");
+    world.report().assert_adds_up();
+}

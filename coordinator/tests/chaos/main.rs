@@ -1,0 +1,8 @@
+//! Whole runs with real processes, over real sockets, while things go wrong.
+
+mod door;
+mod loss;
+mod relay;
+mod runs;
+mod weather;
+mod world;
