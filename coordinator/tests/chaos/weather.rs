@@ -46,6 +46,7 @@ fn a_node_that_is_cut_off_stops_and_what_it_did_until_then_is_fetched_later() {
     relay.set(Weather { cut: true, ..Weather::default() });
     leader.until_said("lost: nothing was heard of it");
     agents[0].process.until_said("the run is over");
+    agents[0].process.until_said("its results are kept");
     relay.set(Weather::default());
     agents[0].process.until_said("the leader is back");
     let ended = leader.end();
