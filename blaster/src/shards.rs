@@ -68,7 +68,7 @@ pub struct ShardFacts {
     pub involuntary_switches: u64,
     /// The intended time of its first request; none if there is none, and in closed loop.
     pub first_due: Option<Nanos>,
-    /// When the kernel had taken its first send; none if it sent nothing.
+    /// When its first request was sent; none if it sent none.
     pub first_sent: Option<Nanos>,
     /// The end of its permit, if that is what ended the sending.
     pub lapsed: Option<Nanos>,
@@ -92,6 +92,10 @@ const MESSAGES_AHEAD: usize = 1024;
 
 /// How often the hot loop yields.
 const YIELD_EVERY: Nanos = Nanos(1_000_000);
+
+/// A shard polls the clock so long before its first request: a thread that sleeps then wakes up some tens or hundreds of microseconds late,
+/// and each by its own time. Longer than a turn and a yield, so that none sleeps past it.
+const AWAKE_BEFORE_START: Nanos = Nanos(2_500_000);
 
 /// How often a shard that opens connections says how far it is.
 const TELL_EVERY: Nanos = Nanos(100_000_000);
@@ -227,7 +231,7 @@ async fn hot_loop(
 ) {
     let mut yielded = Nanos::ZERO;
     let (mut ready, mut told) = (false, Nanos::ZERO);
-    let mut at_start = Reading::default();
+    let (mut start, mut at_start) = (None, Reading::default());
     loop {
         let progress = worker.turn();
         let now = worker.now();
@@ -254,12 +258,18 @@ async fn hot_loop(
                 Command::Start(at) => {
                     at_start = Reading::take(worker.engine());
                     worker.start(at);
-                    ready = true;
+                    (ready, start) = (true, Some(worker.first_due().unwrap_or(at)));
                 }
                 Command::Permit(until) => worker.permit(until),
                 Command::Stop => worker.stop(),
                 Command::Halt => worker.halt(),
                 Command::Spare(recorder) => worker.give_spare(*recorder),
+            }
+        }
+        if let Some(at) = start.filter(|&at| worker.engine().now() + AWAKE_BEFORE_START >= at) {
+            start = None;
+            while worker.engine().now() < at {
+                std::hint::spin_loop();
             }
         }
     }

@@ -64,7 +64,7 @@ pub struct Ended {
     pub collector: Collector,
     /// The intended time of the first request of any shard, by the run's clock; none in closed loop.
     pub first_due: Option<Nanos>,
-    /// When the kernel had taken the first send of any shard, likewise.
+    /// When the first request of any shard was sent, likewise.
     pub first_sent: Option<Nanos>,
 }
 

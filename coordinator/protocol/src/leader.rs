@@ -29,6 +29,10 @@ const PING_EVERY: Nanos = Nanos::from_millis(500);
 /// difference between the clocks.
 const BURST: u32 = 4;
 
+/// Around the start nodes are left alone: who answers a ping may have to take the CPU from who sends.
+const QUIET_BEFORE: Nanos = Nanos::from_millis(30);
+const QUIET_AFTER: Nanos = Nanos::from_millis(20);
+
 /// A permit is for so long, and given anew so often: a node whose leader is gone stops within it.
 pub const LEASE: Nanos = Nanos::from_millis(3_500);
 const PERMIT_EVERY: Nanos = Nanos::from_millis(500);
@@ -424,6 +428,11 @@ impl Leader {
             && let Some(start) = start.filter(|start| now >= *start + SYNC_FOR)
         {
             node.offset_at_start = node.clock.offset(start);
+        }
+        let quiet = start.filter(|&start| now + QUIET_BEFORE >= start && now < start + QUIET_AFTER);
+        if let Some(start) = quiet {
+            node.ping_at = node.ping_at.max(start + QUIET_AFTER);
+            node.permit_at = node.permit_at.max(start + QUIET_AFTER);
         }
         if now >= node.ping_at {
             node.ping_at = now + if around_start { PING_EVERY_SYNC } else { PING_EVERY };

@@ -121,7 +121,7 @@ pub enum ToLeader {
 pub struct First {
     /// Its intended time; none in closed loop.
     pub due: Option<Nanos>,
-    /// When the kernel had taken it; none if there was none.
+    /// When it was sent; none if there was none.
     pub sent: Option<Nanos>,
 }
 

@@ -260,7 +260,7 @@ impl<E: Engine> Worker<E> {
         self.flow.first_due
     }
 
-    /// When the kernel had taken the first send; none before it.
+    /// When the first request was sent, as service times count it; none before it.
     pub fn first_sent(&self) -> Option<Nanos> {
         self.flow.first_sent
     }
@@ -341,6 +341,9 @@ impl<E: Engine> Worker<E> {
             Phase::Opening | Phase::Ready => until = until.min(flow.start),
             Phase::Draining => {}
             Phase::Done => return Progress::Done,
+        }
+        if self.flow.first_sent.is_none() && self.flow.recorder.sends > 0 {
+            self.flow.first_sent = Some(now);
         }
         until = until.min(self.open_connections(now));
         self.flow.note_turn(now, until);

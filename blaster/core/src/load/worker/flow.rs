@@ -49,7 +49,7 @@ pub(super) struct Flow {
     pub(super) lapsed: Option<Nanos>,
     /// The intended time of the first request.
     pub(super) first_due: Option<Nanos>,
-    /// When the kernel had taken the first send.
+    /// When the first send was.
     pub(super) first_sent: Option<Nanos>,
     pub(super) warmup: Nanos,
     pub(super) length: Nanos,
@@ -494,9 +494,6 @@ impl Flow {
 
 impl OnEvent for Flow {
     fn submitted(&mut self, now: Nanos) {
-        if self.first_sent.is_none() && self.recorder.sends > 0 {
-            self.first_sent = Some(now);
-        }
         for (intended, blocked) in self.just_sent.drain(..) {
             let (lateness, late) = (&mut self.recorder.lateness, now - intended);
             if blocked > Nanos::ZERO {
