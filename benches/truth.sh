@@ -47,5 +47,11 @@ TEXT
   printf '\n'
   cat "$work/table.md"
 }
-if [ -n "$keep" ]; then page >"$root/benches/TRUTH.md"; else page; fi
+if [ -n "$keep" ]; then
+  # What was found about failures is written by hand: it stays below the table.
+  found=$(sed -n '/^## /,$p' "$root/benches/TRUTH.md")
+  { page && printf '\n%s\n' "$found"; } >"$work/page.md" && cp "$work/page.md" "$root/benches/TRUTH.md"
+else
+  page
+fi
 exit "$status"

@@ -130,6 +130,11 @@ impl Totals {
         sum
     }
 
+    /// Requests that came to an answer or a fault.
+    pub fn ended(&self) -> u64 {
+        self.ok + self.errors + self.overloads + self.faults.iter().sum::<u64>()
+    }
+
     /// The Prometheus text exposition format, version 0.0.4; what validation found only if there was one.
     pub fn prometheus(&self, is_validated: bool) -> String {
         let mut text = String::new();

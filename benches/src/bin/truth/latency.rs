@@ -26,7 +26,7 @@ struct Sides {
 }
 
 pub fn prove(stage: &Stage, table: &mut Table) -> Result<()> {
-    let (wanted, seconds) = stage.pick((3, 2), (5, 4), (25, 10));
+    let (wanted, seconds) = stage.pick((1, 2), (5, 3), (25, 10));
     for depth in [1, 8] {
         let plan =
             format!("--rps {RATE} -d {seconds}s --pipeline {depth} -c {} --path /", CONNECTIONS / depth);

@@ -35,7 +35,7 @@ struct Stalled {
 
 pub fn prove(stage: &Stage, table: &mut Table) -> Result<()> {
     let (stall, seconds) = stage.pick(("1s@1s", 4), ("1s@3s", 20), ("1s@3s", 20));
-    let wanted = stage.pick(1, 3, 3);
+    let wanted = stage.pick(1, 1, 3);
     for (connections, how) in [(2_500, "none waits for a connection"), (64, "most wait for a connection")] {
         let plan = format!("--rps {RATE} -d {seconds}s --pipeline 1 -c {connections} --path /");
         let calm = Runs::quiet(1, |_| {

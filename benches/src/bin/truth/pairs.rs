@@ -69,7 +69,7 @@ mod tests {
 
     #[test]
     fn what_a_held_up_sink_sees_late_waited_from_when_it_was_intended() {
-        let seen = |arrival, answered| Seen { arrival, service: 0, answered };
+        let seen = |arrival, answered| Seen { arrival, answered };
         let seen = [seen(1_010, 1_020), seen(9_000, 9_010), seen(9_000, 9_020)];
         let pairs = pair(&seen, &[0.0, 1e-6, 2e-6]).unwrap();
         assert_eq!(pairs.iter().map(Pair::ns).collect::<Vec<_>>(), [10.0, 7_000.0, 6_010.0]);

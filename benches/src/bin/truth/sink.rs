@@ -31,8 +31,6 @@ pub struct Counts(BTreeMap<String, f64>);
 pub struct Seen {
     /// It was whole.
     pub arrival: u64,
-    /// A worker was busy with it so long.
-    pub service: u64,
     /// Its answer was handed over.
     pub answered: u64,
 }
@@ -121,11 +119,7 @@ impl Sink {
         self.end();
         let bytes = fs::read(&self.record).context("the sink left no record")?;
         let word = |bytes: &[u8]| u64::from_le_bytes(bytes.try_into().expect("eight bytes"));
-        let seen = |row: &[u8]| Seen {
-            arrival: word(&row[..8]),
-            service: word(&row[8..16]),
-            answered: word(&row[16..]),
-        };
+        let seen = |row: &[u8]| Seen { arrival: word(&row[..8]), answered: word(&row[16..]) };
         let mut seen: Vec<Seen> = bytes.chunks_exact(24).map(seen).collect();
         seen.sort_by_key(|seen| seen.arrival);
         Ok(seen)
