@@ -255,15 +255,15 @@ pub struct SinkArgs {
     /// Check every event strictly: count invalid ones, answer them 400 (event-api)
     #[arg(long)]
     pub validate: bool,
-    /// Hold every answer back: fixed:5ms, exp:MEAN or lognormal:MEDIAN,SIGMA
+    /// Hold every answer back: fixed:5ms, exp:MEAN or lognormal:MEDIAN,SIGMA; in place of the profile's own pace
     #[arg(long, value_name = "HOW", conflicts_with = "service", help_heading = "Pace")]
     pub latency: Option<Latency>,
-    /// Serve requests one after another, so long each: spin:50us
+    /// Serve requests one after another, so long each: spin:50us; in place of the profile's own pace
     #[arg(long, value_name = "HOW", value_parser = spin, help_heading = "Pace")]
     pub service: Option<Nanos>,
-    /// How many requests --service serves at a time
-    #[arg(long, value_name = "N", default_value_t = 1, requires = "service", value_parser = clap::value_parser!(u32).range(1..=4096), help_heading = "Pace")]
-    pub workers: u32,
+    /// How many requests --service, or high-cpu, serves at a time [default: 1]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=4096), help_heading = "Pace")]
+    pub workers: Option<u32>,
     /// Requests a second that are taken; beyond them and the buffer: 429
     #[arg(long, value_name = "RPS", help_heading = "Pace")]
     pub capacity: Option<Rate>,

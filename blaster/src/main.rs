@@ -99,7 +99,8 @@ fn serve(args: &SinkArgs) -> anyhow::Result<u8> {
     let mut out = std::io::stdout();
     say(&mut out, &format!("sink ({}) on http://{} — Ctrl-C ends it", args.profile, sink.address()));
     signals.forever().next();
-    let written = sink_command::write_results(args, &mut sink);
+    let warn = |line: &str| say(&mut std::io::stderr(), line);
+    let written = sink_command::write_results(args, &mut sink, warn);
     let Totals { requests, events, request_bytes, events_invalid, .. } = sink.totals();
     let invalid = if args.validate { format!(" · invalid events {events_invalid}") } else { String::new() };
     say(&mut out, &format!("requests {requests} · events {events} · bytes {request_bytes}{invalid}"));

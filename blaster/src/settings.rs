@@ -275,6 +275,11 @@ pub enum UsageError {
     /// A queue or a record that several threads would each have of their own.
     #[error("{0} is one for the whole sink and wants one thread: give --cores one CPU")]
     OneThread(&'static str),
+    /// `--workers` where nothing is served one after another.
+    #[error(
+        "--workers says how many requests are served at a time, and nothing is: add --service spin:TIME, or --profile high-cpu"
+    )]
+    WorkersOfNothing,
     /// `--rps max --stages …`.
     #[error("--rps max is closed loop and knows no stages: give --rps a number, or leave --stages out")]
     MaxWithStages,

@@ -39,7 +39,12 @@ pub fn behaviour(args: &SinkArgs) -> Result<Behaviour, UsageError> {
         (pace.latency, pace.service) = (Some(latency), None);
     }
     if let Some(time) = args.service {
-        (pace.service, pace.latency) = (Some(Service { time, workers: args.workers }), None);
+        (pace.service, pace.latency) = (Some(Service { time, workers: 1 }), None);
+    }
+    match (args.workers, &mut pace.service) {
+        (Some(workers), Some(service)) => service.workers = workers,
+        (Some(_), None) => return Err(UsageError::WorkersOfNothing),
+        (None, _) => {}
     }
     let buffer = args.buffer.unwrap_or(BUFFER_DEFAULT);
     pace.capacity = args.capacity.map(|rate| Capacity { rate: rate.per_second(), buffer });
@@ -64,9 +69,14 @@ pub fn behaviour(args: &SinkArgs) -> Result<Behaviour, UsageError> {
 /// What the event API of the guides buffers.
 const BUFFER_DEFAULT: u64 = 10_000;
 
-/// Ends the sink and writes what it is to leave behind; the first error after having tried all.
-pub fn write_results(args: &SinkArgs, sink: &mut Sink) -> io::Result<()> {
+/// Ends the sink and writes what it is to leave behind; the first error after having tried all. A record that does not hold all
+/// requests is said to `warn`.
+pub fn write_results(args: &SinkArgs, sink: &mut Sink, warn: impl FnOnce(&str)) -> io::Result<()> {
     let records = sink.finish();
+    let (kept, ended) = (records.len(), sink.totals().ended());
+    if args.record.is_some() && (kept as u64) < ended {
+        warn(&format!("warning: the record holds the first {kept} of {ended} requests: no more fit"));
+    }
     let in_file = |path: &Path, error: io::Error| {
         io::Error::new(error.kind(), format!("cannot write {}: {error}", path.display()))
     };

@@ -63,6 +63,13 @@ pub fn quantile(sorted: &[f64], quantile: f64) -> f64 {
     sorted[rank.clamp(1, sorted.len()) - 1]
 }
 
+/// The median: of an even number the mean of the two in the middle. Some values are wanted.
+pub fn median(values: impl IntoIterator<Item = f64>) -> f64 {
+    let mut sorted: Vec<f64> = values.into_iter().collect();
+    sorted.sort_unstable_by(f64::total_cmp);
+    (sorted[(sorted.len() - 1) / 2] + sorted[sorted.len() / 2]) / 2.0
+}
+
 /// The median of values, and the interval that holds the true one with a confidence of 95 % or the next higher that
 /// there is: between order statistics, by the signs (binomial, one half), whatever the distribution. With fewer than six
 /// values it reaches from the least to the greatest, with less confidence. Some values are wanted.
@@ -70,7 +77,7 @@ pub fn median_interval(values: &[f64]) -> (f64, f64, f64) {
     let mut sorted = values.to_vec();
     sorted.sort_unstable_by(f64::total_cmp);
     let count = sorted.len();
-    let median = (sorted[(count - 1) / 2] + sorted[count / 2]) / 2.0;
+    let median = median(sorted.iter().copied());
     // The most values that may be left out on each side: P(fewer than `out` below the median) stays within 2.5 %.
     let mut out = 0;
     let mut term = 0.5_f64.powi(count as i32);

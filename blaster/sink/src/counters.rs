@@ -27,6 +27,7 @@ pub struct Counters {
     faults: [AtomicU64; Fault::ALL.len()],
     discarded: AtomicU64,
     stall_ns: AtomicU64,
+    held_up_ns: AtomicU64,
     leaked_bytes: AtomicU64,
 }
 
@@ -66,6 +67,9 @@ pub struct Totals {
     pub discarded: u64,
     /// Time frozen, in nanoseconds.
     pub stall_ns: u64,
+    /// Time in turns that ended over 200 µs later than what they waited for, in nanoseconds: other processes, the hypervisor, or
+    /// more to do than fits. What came meanwhile was seen late. Time frozen is not in it.
+    pub held_up_ns: u64,
     /// Memory kept for ever.
     pub leaked_bytes: u64,
 }
@@ -91,6 +95,7 @@ impl Counters {
         }
         self.discarded.store(totals.discarded, Ordering::Relaxed);
         self.stall_ns.store(totals.stall_ns, Ordering::Relaxed);
+        self.held_up_ns.store(totals.held_up_ns, Ordering::Relaxed);
         self.leaked_bytes.store(totals.leaked_bytes, Ordering::Relaxed);
     }
 }
@@ -117,11 +122,17 @@ impl Totals {
             }
             sum.discarded += one.discarded.load(Ordering::Relaxed);
             sum.stall_ns = sum.stall_ns.max(one.stall_ns.load(Ordering::Relaxed));
+            sum.held_up_ns += one.held_up_ns.load(Ordering::Relaxed);
             sum.leaked_bytes += one.leaked_bytes.load(Ordering::Relaxed);
             let skew_ms_max = one.occurred_at_skew_ms_max.load(Ordering::Relaxed);
             sum.occurred_at_skew_ms_max = sum.occurred_at_skew_ms_max.max(skew_ms_max);
         }
         sum
+    }
+
+    /// Requests that came to an answer or a fault.
+    pub fn ended(&self) -> u64 {
+        self.ok + self.errors + self.overloads + self.faults.iter().sum::<u64>()
     }
 
     /// The Prometheus text exposition format, version 0.0.4; what validation found only if there was one.
@@ -153,6 +164,8 @@ impl Totals {
         let help = "Requests whose connection ended before their answer was due.";
         push_metric(&mut text, "counter", "discarded_total", help, self.discarded);
         push_metric(&mut text, "counter", "stall_ns_total", "Time frozen, in nanoseconds.", self.stall_ns);
+        let help = "Time in turns that ended over 200 us later than what they waited for, in nanoseconds.";
+        push_metric(&mut text, "counter", "held_up_ns_total", help, self.held_up_ns);
         push_metric(&mut text, "gauge", "leaked_bytes", "Memory kept for ever.", self.leaked_bytes);
         if is_validated {
             let help = "Events that were not as they should be.";

@@ -15,6 +15,9 @@ use crate::queue::{Bucket, Queue};
 /// Most requests that are recorded: 480 MB of memory.
 pub(crate) const RECORDS_MAX: usize = 20_000_000;
 
+/// How long a worker spins when it has nothing to do.
+const SPIN_AFTER: Nanos = Nanos::from_millis(100);
+
 /// Most memory that a leak takes.
 const LEAK_BYTES_MAX: usize = 4 << 30;
 
@@ -86,9 +89,10 @@ impl Pacer {
         Some((id, life))
     }
 
-    /// Until when nothing is to be done. A busy worker spins: nobody sleeps while it is.
+    /// Until when nothing is to be done. A worker spins while it is busy, and some time after: what comes next is seen when
+    /// it comes, not when a sleeping CPU has woken up.
     pub(crate) fn idle_until(&self, now: Nanos) -> Nanos {
-        if self.queue.as_ref().is_some_and(|queue| queue.is_busy(now)) {
+        if self.queue.as_ref().is_some_and(|queue| queue.is_busy(now.saturating_sub(SPIN_AFTER))) {
             return now;
         }
         self.timers.peek().map_or(Nanos::MAX, |Reverse((due, ..))| *due)

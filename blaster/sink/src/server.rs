@@ -35,6 +35,12 @@ use crate::validate;
 /// The longest a turn waits before it looks whether it shall stop.
 const WAIT_MAX: Nanos = Nanos(20_000_000);
 
+/// Most connections that what was held back for is sent to in a turn: some 50 µs of sending.
+const RELEASED_MAX: usize = 32;
+
+/// A turn that ends later than this after what it waited for was held up.
+const HELD_UP_MIN: Nanos = Nanos(200_000);
+
 /// How often the usual answer is repeated on the tape: the most answers of one send.
 const REPEATS: usize = 256;
 
@@ -182,8 +188,13 @@ impl Server {
             until = until.min(self.shop.freeze(now));
         }
         let before = self.shop.totals.requests;
+        let waits_from = self.engine.now();
         self.engine.turn(until, &mut self.shop);
         let now = self.engine.now();
+        let late = now.saturating_sub(until.max(waits_from));
+        if late > HELD_UP_MIN {
+            self.shop.totals.held_up_ns += late.0;
+        }
         self.shop.release_due(now);
         self.shop.note_turn(now, self.shop.totals.requests - before);
         self.shop.all_counters[self.shop.index].publish(&self.shop.totals);
@@ -281,9 +292,11 @@ impl Shop {
         }
     }
 
-    /// Answers what has been held back until now.
+    /// Answers what has been held back until now; after a stall not all of it in one turn, since the last of a long turn's answers
+    /// leaves well after the clock was read for it.
     fn release_due(&mut self, now: Nanos) {
-        while let Some((id, life)) = self.pacer.as_mut().and_then(|pacer| pacer.next_due(now)) {
+        for _ in 0..RELEASED_MAX {
+            let Some((id, life)) = self.pacer.as_mut().and_then(|pacer| pacer.next_due(now)) else { break };
             let peer = &mut self.peers[id as usize];
             if peer.life != life || peer.closing || peer.gone {
                 continue;

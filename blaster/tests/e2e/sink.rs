@@ -286,7 +286,7 @@ fn it_sums_up_when_it_is_interrupted() {
 #[test]
 fn answers_to_batches_and_single_events_come_in_the_order_of_the_requests() {
     for flags in [&[][..], &["--validate"]] {
-        let sink = Sink::start(flags);
+        let sink = Sink::start(&[flags, &["--status", "202"]].concat());
         // More than a joined send takes, and more than a staging room holds.
         let counts: Vec<usize> =
             (0..600).map(|number| if number % 5 < 4 { 1 } else { number % 30 }).collect();
@@ -496,6 +496,35 @@ fn a_queue_serves_in_turn_and_its_record_says_so() {
 }
 
 #[test]
+fn the_slow_profiles_are_slow_and_the_leaking_one_leaks() {
+    let run = |flags: &[&str]| {
+        let sink = Sink::start(&[flags, &["--status", "202"]].concat());
+        let report = Load { connections: 100, ..load(&sink.address) }.run().report;
+        report.assert_all("/requests/ok");
+        (report.at("/service_time_ns/min").as_u64().expect("a time"), sink.metrics(), report.sent())
+    };
+    // Lognormal with a median of 100 ms and sigma 0.5: none of some hundred is below a hundredth of that.
+    let (min_ns, _, _) = run(&["--profile", "high-latency"]);
+    assert!(min_ns > 1_000_000, "{min_ns}");
+    let (min_ns, _, _) = run(&["--profile", "high-cpu", "--workers", "2"]);
+    assert!(min_ns >= 100_000, "{min_ns}");
+    let (_, metrics, sent) = run(&["--profile", "memory-leak"]);
+    assert_eq!(metrics["leaked_bytes"], sent * 4096);
+}
+
+#[test]
+fn its_own_times_are_left_in_a_file_at_the_end() {
+    let directory = Directory::new();
+    let file = directory.path("sink.hgrm");
+    let sink = Sink::start(&["--latency", "fixed:1ms", "--hgrm", file.to_str().unwrap()]);
+    let report = load(&sink.address).run().report;
+    sink.end();
+    let text = std::fs::read_to_string(&file).expect("a spectrum");
+    let count = text.lines().find_map(|line| line.split_once("Total count")).expect("a total").1;
+    assert_eq!(count.trim_matches(|letter: char| !letter.is_ascii_digit()), report.sent().to_string());
+}
+
+#[test]
 fn a_stall_freezes_the_whole_sink_and_is_charged_to_it() {
     let sink = Sink::start(&["--stall", "100ms@50ms"]);
     let report = Load { connections: 100, ..Load::at(sink.address.clone()) }.run().report;
@@ -513,6 +542,7 @@ fn a_pace_that_cannot_be_is_refused() {
         (&["--latency", "gamma:5ms"], "lognormal:5ms,0.5"),
         (&["--faults", "fire:1%"], "truncate"),
         (&["--stall", "5s"], "1s@5s"),
+        (&["--workers", "2"], "add --service spin:TIME"),
     ] {
         let ended = Running::start(Command::new(BLASTER).arg("sink").args(flags)).within(ALLOWANCE);
         assert_eq!(ended.status, Some(2), "{ended:?}");

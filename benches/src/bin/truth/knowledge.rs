@@ -131,7 +131,7 @@ const SCENARIOS: [Scenario; 9] = [
 ];
 
 pub fn prove(stage: &Stage, table: &mut Table) -> Result<()> {
-    let rounds = stage.pick(1, 4, 10);
+    let rounds = stage.pick(1, 5, 12);
     for scenario in &SCENARIOS {
         if let Some(why) = scenario.missing() {
             table.skipped(format!("flagged: {}", scenario.name), &why);

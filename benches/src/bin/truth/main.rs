@@ -9,6 +9,7 @@ mod cost;
 mod knowledge;
 mod latency;
 mod omission;
+mod pairs;
 mod queueing;
 mod schedule;
 mod sink;
@@ -19,7 +20,7 @@ use std::process::ExitCode;
 
 use anyhow::{Result, anyhow, bail};
 
-use stage::{Effort, Stage};
+use stage::{Effort, SEED, Stage};
 use table::Table;
 
 /// One claim: its name, and what proves it.
@@ -82,5 +83,5 @@ fn parse(mut args: impl Iterator<Item = String>) -> Result<(Stage, Vec<String>)>
     }
     let blaster = blaster.ok_or_else(|| anyhow!("--blaster FILE is wanted: benches/truth.sh gives it"))?;
     let work = work.ok_or_else(|| anyhow!("--work DIR is wanted: benches/truth.sh gives it"))?;
-    Ok((Stage { blaster, work, sink_cpu, client_cpu, effort }, only))
+    Ok((Stage { blaster, work, sink_cpu, client_cpu, effort, seed: SEED }, only))
 }

@@ -2,12 +2,9 @@
 
 use anyhow::Result;
 use benches::truth::sample::{dispersion, dispersion_error, exponential, ks_distance, uniform};
-use blaster_core::load::schedule::Schedule;
 use blaster_core::plan::Arrivals;
-use blaster_core::plan::lanes::Lanes;
-use blaster_core::plan::rate::{Curve, Rate};
-use blaster_core::time::Nanos;
 
+use crate::pairs;
 use crate::sink::Sink;
 use crate::stage::{SEED, Stage};
 use crate::table::{Kind, Table, count};
@@ -16,12 +13,14 @@ const KS_MAX: f64 = 0.01;
 /// Enough that a right sample of random times lies nearer than [`KS_MAX`]: 1.95 / √n is exceeded once in a thousand.
 const SAMPLE: f64 = 200_000.0;
 const RATES: [f64; 4] = [33.3, 1_000.0, 12_345.6, 100_000.0];
+/// More than a send and its receipt take: requests due closer together than they take come at one moment, or that long apart.
+const SENDING_S: f64 = 20e-6;
 const BINS_S: [f64; 2] = [0.01, 0.1];
 
 pub fn prove(stage: &Stage, table: &mut Table) -> Result<()> {
     for arrivals in [Arrivals::Uniform, Arrivals::Poisson] {
-        for rate in RATES {
-            intended(table, arrivals, rate)?;
+        for (seed, rate) in (SEED..).zip(RATES) {
+            intended(table, arrivals, rate, seed)?;
             sent(stage, table, arrivals, rate)?;
         }
         actual(stage, table, arrivals)?;
@@ -30,9 +29,9 @@ pub fn prove(stage: &Stage, table: &mut Table) -> Result<()> {
 }
 
 /// The intended times themselves.
-fn intended(table: &mut Table, arrivals: Arrivals, rate: f64) -> Result<()> {
+fn intended(table: &mut Table, arrivals: Arrivals, rate: f64, seed: u64) -> Result<()> {
     let seconds = (SAMPLE / rate).ceil();
-    let times = times(arrivals, rate, seconds)?;
+    let times = pairs::intended(arrivals, rate, seconds, seed)?;
     let name = word(arrivals);
     let gaps = matches!(arrivals, Arrivals::Poisson).then_some(1.0 / rate);
     distances(
@@ -57,7 +56,7 @@ fn sent(stage: &Stage, table: &mut Table, arrivals: Arrivals, rate: f64) -> Resu
     let name = word(arrivals);
     let plan = format!("--rps {rate} --arrivals {name} -d {seconds}s --pipeline 8 --path /");
     let run = stage.run(&sink, &plan)?;
-    let theory = times(arrivals, rate, f64::from(seconds))?.len() as u64;
+    let theory = pairs::intended(arrivals, rate, f64::from(seconds), stage.seed)?.len() as u64;
     let [scheduled, sent] = [run.report.requests.scheduled, run.report.requests.sent];
     table.row(
         Kind::Counts,
@@ -75,8 +74,8 @@ fn sent(stage: &Stage, table: &mut Table, arrivals: Arrivals, rate: f64) -> Resu
 /// When requests really came, as a sink saw it that never sleeps long.
 fn actual(stage: &Stage, table: &mut Table, arrivals: Arrivals) -> Result<()> {
     let (rate, seconds) = (10_000.0, stage.pick(5, 60, 600));
-    // Busy 95 % of the time, it spins rather than sleeps; what is recorded is when a request came, not when it was served.
-    let sink = Sink::recording(stage, "--profile control --service spin:95us --workers 1")?;
+    // It spins rather than sleeps; what is recorded is when a request came, not when it was served.
+    let sink = Sink::recording(stage, "--profile control --service spin:1us --workers 1")?;
     let name = word(arrivals);
     let plan = format!("--rps {rate} --arrivals {name} -d {seconds}s --pipeline 1 -c 2000 --path /");
     let run = stage.run(&sink, &plan)?;
@@ -87,7 +86,16 @@ fn actual(stage: &Stage, table: &mut Table, arrivals: Arrivals) -> Result<()> {
     let claim = format!("arrivals at the sink, {name}, {rate}/s, depth 1");
     let gaps = matches!(arrivals, Arrivals::Poisson).then_some(1.0 / rate);
     distances(table, &claim, &times, end, gaps, Kind::Times, &run.noise.to_string());
-    if gaps.is_some() {
+    if let Some(gap) = gaps {
+        let longer: Vec<f64> =
+            times.windows(2).map(|pair| pair[1] - pair[0] - SENDING_S).filter(|gap| *gap >= 0.0).collect();
+        let distance = ks_distance(&longer, exponential(gap));
+        table.row(
+            Kind::Times,
+            format!("{claim}: gaps are exponential beyond {} µs (KS); shorter ones a send of its own each cannot keep", SENDING_S * 1e6),
+            [format!("distance ≤ {KS_MAX}"), format!("{distance:.5}"), run.noise.to_string()],
+            distance <= KS_MAX,
+        );
         dispersions(table, &claim, &times, end, Kind::Times);
     }
     Ok(())
@@ -125,14 +133,6 @@ fn dispersions(table: &mut Table, claim: &str, times: &[f64], end: f64, kind: Ki
             (index - 1.0).abs() <= allowed,
         );
     }
-}
-
-/// Seconds from the start of the run.
-fn times(arrivals: Arrivals, rate: f64, seconds: f64) -> Result<Vec<f64>> {
-    let curve = Curve::constant(Rate::new(rate)?, Nanos::from_secs_f64(seconds));
-    let mut schedule = Schedule::new(&curve, arrivals, &Lanes::whole(), SEED);
-    schedule.advance(Nanos::MAX);
-    Ok(std::iter::from_fn(|| schedule.take()).map(Nanos::as_secs_f64).collect())
 }
 
 fn word(arrivals: Arrivals) -> &'static str {

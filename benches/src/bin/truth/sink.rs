@@ -31,8 +31,8 @@ pub struct Counts(BTreeMap<String, f64>);
 pub struct Seen {
     /// It was whole.
     pub arrival: u64,
-    /// A worker was busy with it so long.
-    pub service: u64,
+    /// Its answer was handed over.
+    pub answered: u64,
 }
 
 /// Where the search for free ports goes on; below those that clients are given.
@@ -104,7 +104,8 @@ impl Sink {
         }
     }
 
-    fn counts_now(&self) -> Result<Counts> {
+    /// What it has counted so far.
+    pub fn counts_now(&self) -> Result<Counts> {
         let text = self.get("/metrics")?;
         let line = |line: &str| {
             let (name, value) = line.rsplit_once(' ')?;
@@ -118,7 +119,7 @@ impl Sink {
         self.end();
         let bytes = fs::read(&self.record).context("the sink left no record")?;
         let word = |bytes: &[u8]| u64::from_le_bytes(bytes.try_into().expect("eight bytes"));
-        let seen = |row: &[u8]| Seen { arrival: word(&row[..8]), service: word(&row[8..16]) };
+        let seen = |row: &[u8]| Seen { arrival: word(&row[..8]), answered: word(&row[16..]) };
         let mut seen: Vec<Seen> = bytes.chunks_exact(24).map(seen).collect();
         seen.sort_by_key(|seen| seen.arrival);
         Ok(seen)
