@@ -73,7 +73,7 @@ pub struct LeadArgs {
 /// Which nodes, and what lets us in.
 #[derive(Clone, Debug, Args)]
 pub struct NodesArgs {
-    /// A node a line: HOST[:PORT] [weight=N] [max-rps=N]
+    /// A node a line: `HOST[:PORT] [weight=N] [max-rps=N]`
     #[arg(long, value_name = "FILE", help_heading = "Nodes")]
     pub nodes: Option<PathBuf>,
     /// The file that `coordinator secret` made [default: $COORDINATOR_SECRET, else cluster.secret]
@@ -90,7 +90,7 @@ pub struct AgentArgs {
     /// The file that `coordinator secret` made [default: $COORDINATOR_SECRET, else cluster.secret]
     #[arg(long, value_name = "FILE")]
     pub secret: Option<PathBuf>,
-    /// Send load to these alone: HOST[:PORT], an address, or a network as in 10.0.0.0/8; repeatable [default: to all]
+    /// Send load to these alone: `HOST[:PORT]`, an address, or a network as in 10.0.0.0/8; repeatable [default: to all]
     #[arg(long = "allow-target", value_name = "TARGET")]
     pub allow_targets: Vec<Allowed>,
     /// Never send more requests per second than this, whoever asks

@@ -1,6 +1,6 @@
 //! Agents, leaders and a target for a test; all of them gone with it.
 
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{BufRead, BufReader, Read};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -287,9 +287,4 @@ fn assert_adds_up(requests: &Value) {
     assert_eq!(of("/scheduled"), of("/sent") + of("/unsent/backlog") + of("/unsent/stopped"), "{requests}");
     let out = of("/ok") + of("/unexpected_status") + errors.iter().sum::<u64>() + of("/in_flight_at_end");
     assert_eq!(of("/sent"), out, "{requests}");
-}
-
-/// Says loudly that a test could not do its work here; past the test runner, which hides what passing tests print.
-pub fn skipped(why: &str) {
-    let _ = writeln!(std::io::stderr(), "SKIPPED: {why}");
 }
