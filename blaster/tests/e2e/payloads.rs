@@ -222,7 +222,8 @@ fn compressed_bodies_say_so_and_are_stale() {
             }
         });
         let flags = ["--batch", "10", "--encoding", encoding];
-        let outcome = Load { flags: &flags, ..Load::at(host(&server)) }.run();
+        let second = Duration::from_secs(1);
+        let outcome = Load { flags: &flags, duration: second, ..Load::at(host(&server)) }.run();
         outcome.report.assert_all("/requests/ok");
         assert!(outcome.ended.stdout.contains("stale"), "{}", outcome.ended.stdout);
         let magic: &[u8] = if encoding == "gzip" { &[0x1f, 0x8b] } else { &[0x28, 0xb5, 0x2f, 0xfd] };
