@@ -152,6 +152,10 @@ impl Host {
                 let _ = system::pin_thread(&off_shards);
                 self.agent.handle_ready(*ready);
             }
+            Some(Happening::Measured(rate)) => {
+                self.agent.handle_measured(rate);
+                self.let_go();
+            }
             Some(Happening::Failed(why)) => self.agent.handle_failed(why),
             Some(Happening::Seen(delta)) => self.agent.handle_delta(*delta),
             Some(Happening::Ended(ended)) => self.agent.handle_ended(*ended),
@@ -170,6 +174,10 @@ impl Host {
                 Act::Prepare(task) => {
                     self.let_go();
                     self.drive = Some(Drive::begin(*task, self.bounds.clone(), self.before.take()));
+                }
+                Act::Measure(task) => {
+                    self.let_go();
+                    self.drive = Some(Drive::measure(*task, self.bounds.clone(), self.before.take()));
                 }
                 Act::Start(at) => self.tell(Order::Start(at)),
                 Act::Permit(until) => self.tell(Order::Permit(until)),

@@ -62,7 +62,7 @@ pub struct LeadArgs {
     /// When a node is lost during the run: end it, or go on with the gap marked
     #[arg(long, value_name = "HOW", default_value = "degrade", help_heading = "Nodes")]
     pub on_node_loss: OnNodeLossArg,
-    /// How the rate is shared: equally, or by the hosts file [default: hosts]
+    /// How the rate is shared: equally, by the hosts file, or by what each node measures in two seconds [default: hosts]
     #[arg(long, value_name = "HOW", help_heading = "Nodes")]
     pub weights: Option<WeightsArg>,
     /// The run: totals over all nodes, but for --threads and --cores.
@@ -139,6 +139,8 @@ pub enum WeightsArg {
     Equal,
     /// As the hosts file says
     Hosts,
+    /// By what each node can send of this run to a target within itself
+    Calibrated,
 }
 
 #[cfg(test)]

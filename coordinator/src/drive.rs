@@ -7,11 +7,12 @@ use std::time::Duration;
 
 use blaster::cli::RunArgs;
 use blaster::files::Bundle;
-use blaster::run::{Prepared, Running, Watch, prepare};
+use blaster::run::{Observer, Prepared, Running, Watch, prepare};
 use blaster::settings::{Place, Settings};
 use blaster_core::plan::rate::Rate;
 use blaster_core::plan::target::Target;
-use blaster_core::report::facts::AskedRate;
+use blaster_core::report::collector::FinishedInterval;
+use blaster_core::report::facts::{AskedRate, PlanFacts};
 use blaster_core::time::Nanos;
 use blaster_ring::system;
 use coordinator_protocol::agent::Ended;
@@ -21,6 +22,7 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
 use crate::allowed::{Allowed, admits};
 use crate::facts::{NodeFacts, pack, without_histograms};
+use crate::measure;
 
 /// What an agent's owner allows, whatever a leader asks.
 #[derive(Clone, Debug, Default)]
@@ -58,6 +60,8 @@ pub enum Order {
 pub enum Happening {
     /// Its connections are open; and which CPUs its shards leave alone.
     Ready(Box<Ready>, Vec<usize>),
+    /// This machine can send so many requests per second of it.
+    Measured(u64),
     /// It cannot be.
     Failed(String),
     /// A shard has seen an interval.
@@ -72,6 +76,24 @@ const LOOK_EVERY: Duration = Duration::from_millis(200);
 impl Drive {
     /// Begins to prepare a run, once `before` is gone.
     pub fn begin(task: Task, bounds: Bounds, before: Option<JoinHandle<()>>) -> Self {
+        Self::on_thread(before, move |orders, tell| carry_out(&task, &bounds, orders, tell))
+    }
+
+    /// Begins to find out what this machine can send of a run, once `before` is gone.
+    pub fn measure(task: Task, bounds: Bounds, before: Option<JoinHandle<()>>) -> Self {
+        Self::on_thread(before, move |orders, tell| {
+            let mut host = Host { bounds: &bounds, orders, remarks: Vec::new() };
+            let _ = tell.send(match measure::rate(&task, &mut host) {
+                Ok(rate) => Happening::Measured(rate),
+                Err(why) => Happening::Failed(why),
+            });
+        })
+    }
+
+    fn on_thread(
+        before: Option<JoinHandle<()>>,
+        work: impl FnOnce(&Receiver<Order>, &UnboundedSender<Happening>) + Send + 'static,
+    ) -> Self {
         let (orders, inbox) = channel();
         let (outbox, happenings) = unbounded_channel();
         let thread = thread::Builder::new()
@@ -80,7 +102,7 @@ impl Drive {
                 if let Some(before) = before {
                     let _ = before.join();
                 }
-                carry_out(&task, &bounds, &inbox, &outbox);
+                work(&inbox, &outbox);
             })
             .expect("the system has room for a thread");
         Self { orders, happenings, thread }
@@ -131,21 +153,7 @@ fn carry_out(task: &Task, bounds: &Bounds, orders: &Receiver<Order>, tell: &Unbo
 
 /// Everything before the start, within the bounds.
 fn make_ready(task: &Task, host: &mut Host<'_>) -> Result<Prepared, String> {
-    let mut list = task.args.clone();
-    if let Some(cores) =
-        host.bounds.cores.as_ref().filter(|_| !list.iter().any(|arg| arg.starts_with("--cores=")))
-    {
-        list.push(format!("--cores={cores}"));
-    }
-    // Of an error of clap the first line says what is wrong; the others are about a command line that is not here.
-    let first_line = |error: clap::Error| error.to_string().lines().next().unwrap_or_default().to_owned();
-    let args = RunArgs::from_list(&list).map_err(first_line)?;
-    let files: Bundle =
-        serde_json::from_slice(&task.files).map_err(|error| format!("its files are unreadable: {error}"))?;
-    let place = Place { index: task.index as usize, weights: task.weights.clone() };
-    if place.index >= place.weights.len() || place.weights.contains(&0) {
-        return Err("it has no place among the nodes: this is a bug, please report it".to_owned());
-    }
+    let Part { args, files, place } = understand(task, host.bounds)?;
     let mut settings = Settings::part(&args, task.seed, &files, &place).map_err(|error| error.to_string())?;
     if settings.built_in_sink {
         return Err("it has no target".to_owned());
@@ -159,6 +167,35 @@ fn make_ready(task: &Task, host: &mut Host<'_>) -> Result<Prepared, String> {
     };
     host.admit_rate(rate)?;
     Ok(prepared)
+}
+
+/// A run's arguments and files, and this node's place in it.
+pub struct Part {
+    /// Of the whole run, on this node's CPUs.
+    pub args: RunArgs,
+    /// That they name.
+    pub files: Bundle,
+    /// Among the nodes.
+    pub place: Place,
+}
+
+/// Understands a task on this machine.
+pub fn understand(task: &Task, bounds: &Bounds) -> Result<Part, String> {
+    let mut list = task.args.clone();
+    if let Some(cores) = bounds.cores.as_ref().filter(|_| !list.iter().any(|arg| arg.starts_with("--cores=")))
+    {
+        list.push(format!("--cores={cores}"));
+    }
+    // Of an error of clap the first line says what is wrong; the others are about a command line that is not here.
+    let first_line = |error: clap::Error| error.to_string().lines().next().unwrap_or_default().to_owned();
+    let args = RunArgs::from_list(&list).map_err(first_line)?;
+    let files: Bundle =
+        serde_json::from_slice(&task.files).map_err(|error| format!("its files are unreadable: {error}"))?;
+    let place = Place { index: task.index as usize, weights: task.weights.clone() };
+    if place.index >= place.weights.len() || place.weights.contains(&0) {
+        return Err("it has no place among the nodes: this is a bug, please report it".to_owned());
+    }
+    Ok(Part { args, files, place })
 }
 
 fn wait_for_start(prepared: Prepared, orders: &Receiver<Order>) -> Result<Option<Running>, String> {
@@ -214,8 +251,9 @@ fn go_on(mut running: Running, orders: &Receiver<Order>, tell: &UnboundedSender<
 }
 
 /// Watches the preparations on the agent's behalf.
-struct Host<'a> {
-    bounds: &'a Bounds,
+pub struct Host<'a> {
+    /// What the agent's owner allows.
+    pub bounds: &'a Bounds,
     orders: &'a Receiver<Order>,
     remarks: Vec<String>,
 }
@@ -236,6 +274,13 @@ impl Host<'_> {
             Some(_) => Ok(()),
         }
     }
+}
+
+/// A run that only this machine watches.
+impl Observer for Host<'_> {
+    fn starting(&mut self, _facts: &PlanFacts) {}
+
+    fn interval(&mut self, _interval: &FinishedInterval) {}
 }
 
 impl Watch for Host<'_> {

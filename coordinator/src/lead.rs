@@ -153,6 +153,7 @@ impl Plan {
             length: settings.plan.length(),
             timeout: settings.plan.timeout,
             nodes_min: args.min_nodes.map_or(hosts.len(), |least| least as usize),
+            calibrate: args.weights == Some(WeightsArg::Calibrated),
             on_loss: match args.on_node_loss {
                 OnNodeLossArg::Fail => OnLoss::Fail,
                 OnNodeLossArg::Degrade => OnLoss::Degrade,
@@ -459,6 +460,7 @@ impl Led {
             lost_at_s: node.lost().map(|(at, _)| at.saturating_sub(start).as_secs_f64()),
             version: node.status().map(|status| status.version.clone()),
             share: self.share(index),
+            measured_rps: node.measured(),
             requests: tally.requests.clone(),
             events: tally.events.clone(),
             clock: offset.map(|offset| Clock { ahead_ns: offset.ahead_ns, bound_ns: offset.bound.0 }),

@@ -11,6 +11,7 @@ pub mod hosts;
 pub mod lead;
 pub mod live;
 pub mod local;
+pub mod measure;
 pub mod net;
 pub mod nodes;
 pub mod screen;

@@ -53,6 +53,7 @@ pub fn nodes() -> Report {
         lost_at_s: None,
         version: Some("0.1.0".to_owned()),
         share: 0.5,
+        measured_rps: Some(1_200_000),
         requests: Requests::default(),
         events: Events::default(),
         clock: Some(Clock { ahead_ns: -3_600_000_000_000, bound_ns: 41_000 }),
@@ -82,6 +83,7 @@ pub fn nodes() -> Report {
     };
     let out = Node {
         share: 0.0,
+        measured_rps: None,
         clock: None,
         version: None,
         ..node("load-3:7400", NodeState::Out, Some("no answer"))

@@ -32,6 +32,8 @@ pub enum Act {
     Say(LinkId, Box<ToLeader>),
     /// Get ready for a run; answered with [`Agent::handle_ready`] or [`Agent::handle_failed`].
     Prepare(Box<Task>),
+    /// Find out what this machine can send of it; answered with [`Agent::handle_measured`] or [`Agent::handle_failed`].
+    Measure(Box<Task>),
     /// Request times count from then, by this machine's clock.
     Start(Nanos),
     /// Send until then.
@@ -63,10 +65,17 @@ struct Held {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Phase {
+    Measuring,
     Preparing,
     Ready,
     Running,
     Over,
+}
+
+impl Phase {
+    fn is_before_start(self) -> bool {
+        matches!(self, Self::Measuring | Self::Preparing | Self::Ready)
+    }
 }
 
 /// How a run ended.
@@ -92,7 +101,7 @@ impl Agent {
     /// When [`Self::handle_timeout`] wants to be called; none while there is nothing to wait for.
     pub fn timeout(&self) -> Option<Nanos> {
         let held = self.run.as_ref()?;
-        matches!(held.phase, Phase::Preparing | Phase::Ready).then(|| held.heard + ABANDON_AFTER)
+        held.phase.is_before_start().then(|| held.heard + ABANDON_AFTER)
     }
 
     /// What it says of itself, on top of what the shell knows.
@@ -119,7 +128,16 @@ impl Agent {
                 let status = self.status(now, of_machine.clone());
                 self.say(link, ToLeader::Status(Box::new(status)));
             }
-            ToAgent::Prepare(task) => self.prepare(link, from, now, task),
+            ToAgent::Measure(task) => {
+                if self.hold(link, from, now, &task, Phase::Measuring) {
+                    self.acts.push_back(Act::Measure(task));
+                }
+            }
+            ToAgent::Prepare(task) => {
+                if self.hold(link, from, now, &task, Phase::Preparing) {
+                    self.acts.push_back(Act::Prepare(task));
+                }
+            }
             ToAgent::Stop => self.stop(link, from, now),
             ToAgent::Resume { run, next } => self.resume(link, now, run, next),
             ToAgent::Start { run, at } => {
@@ -146,7 +164,9 @@ impl Agent {
                             self.acts.push_back(Act::Stop);
                         }
                     }
-                    Some(Phase::Preparing | Phase::Ready) => self.drop_run("its leader wants it no more"),
+                    Some(Phase::Measuring | Phase::Preparing | Phase::Ready) => {
+                        self.drop_run("its leader wants it no more");
+                    }
                     Some(Phase::Over) | None => {}
                 }
             }
@@ -170,12 +190,19 @@ impl Agent {
         if let Some(held) = self.run.as_mut().filter(|held| held.link == Some(link)) {
             held.link = None;
             let what = match held.phase {
-                Phase::Preparing | Phase::Ready => "given up unless it comes back",
+                Phase::Measuring | Phase::Preparing | Phase::Ready => "given up unless it comes back",
                 Phase::Running => "the run stops when its permit ends, unless it comes back",
                 Phase::Over => "its results are kept",
             };
             self.log(format!("lost the leader: {why}; {what}"));
         }
+    }
+
+    /// What this machine can send of it is known; the run itself is another matter.
+    pub fn handle_measured(&mut self, rate: u64) {
+        let Some(held) = self.run.take_if(|held| held.phase == Phase::Measuring) else { return };
+        self.log(format!("measured {rate} requests/s"));
+        self.say_if(held.link, ToLeader::Measured { run: held.id, rate });
     }
 
     /// The run is ready.
@@ -219,12 +246,13 @@ impl Agent {
         }
     }
 
-    fn prepare(&mut self, link: LinkId, from: &str, now: Nanos, task: Box<Task>) {
+    /// Whether the run is this leader's now; one that cannot have it is told.
+    fn hold(&mut self, link: LinkId, from: &str, now: Nanos, task: &Task, phase: Phase) -> bool {
         if let Some(held) = &self.run {
             let is_others = held.link != Some(link);
             let keeps_others_out = match held.phase {
                 Phase::Running => true,
-                Phase::Preparing | Phase::Ready => is_others,
+                Phase::Measuring | Phase::Preparing | Phase::Ready => is_others,
                 // Results that a leader is still there to fetch are not lost to another.
                 Phase::Over => is_others && held.is_led(now),
             };
@@ -232,7 +260,8 @@ impl Agent {
                 let holder =
                     self.holder(now).unwrap_or(Holder { leader: from.to_owned(), held: Nanos::ZERO });
                 self.log(format!("told {from} that {} has the run", holder.leader));
-                return self.say(link, ToLeader::Busy(holder));
+                self.say(link, ToLeader::Busy(holder));
+                return false;
             }
             self.drop_run("another takes its place");
         }
@@ -245,12 +274,12 @@ impl Agent {
             since: now,
             heard: now,
             permitted: false,
-            phase: Phase::Preparing,
+            phase,
             kept: VecDeque::new(),
             first: 0,
             ended: None,
         });
-        self.acts.push_back(Act::Prepare(task));
+        true
     }
 
     fn stop(&mut self, link: LinkId, from: &str, now: Nanos) {
@@ -260,7 +289,7 @@ impl Agent {
                 self.log(format!("{from} stops the run"));
                 self.acts.push_back(Act::Stop);
             }
-            Some(Phase::Preparing | Phase::Ready) => {
+            Some(Phase::Measuring | Phase::Preparing | Phase::Ready) => {
                 let held = self.run.as_ref().expect("there is a run");
                 let (run, leader) = (held.id, held.link);
                 self.say_if(leader, ToLeader::Refused { run, why: format!("{from} stopped it") });

@@ -7,7 +7,7 @@ use blaster_core::time::Nanos;
 use crate::clock::{ClockFilter, Offset};
 use crate::delta::Delta;
 use crate::message::{Datagram, First, Ready, Status, Task, ToAgent, ToLeader};
-use crate::shares::{TooMuch, Wish, weights};
+use crate::shares::{TooMuch, Wish, by_rate, weights};
 
 /// Longest wait for all nodes to answer.
 const GATHER_MAX: Nanos = Nanos::from_secs(8);
@@ -67,6 +67,8 @@ pub struct Config {
     pub timeout: Nanos,
     /// So many nodes suffice.
     pub nodes_min: usize,
+    /// Shares are by what each node measures that it can send.
+    pub calibrate: bool,
     /// What a lost node means.
     pub on_loss: OnLoss,
 }
@@ -141,6 +143,7 @@ fn unreachable(nodes: &[(String, String)]) -> String {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Phase {
     Gathering { until: Nanos },
+    Measuring { until: Nanos },
     Preparing { until: Nanos },
     Syncing { until: Nanos },
     Running,
@@ -166,6 +169,8 @@ pub struct Node {
     status: Option<Status>,
     ready: Option<Ready>,
     weight: u32,
+    /// Requests per second that it found it can send.
+    measured: Option<u64>,
     /// The next delta that is wanted.
     next: u32,
     heard_said: u32,
@@ -192,6 +197,8 @@ pub enum State {
     Connecting,
     /// It has said who it is.
     Known,
+    /// It finds out what it can send.
+    Measuring,
     /// It opens its connections.
     Preparing,
     /// They are open.
@@ -255,7 +262,10 @@ impl Leader {
     /// When [`Self::handle_timeout`] wants to be called.
     pub fn timeout(&self) -> Option<Nanos> {
         let of_phase = match self.phase {
-            Phase::Gathering { until } | Phase::Preparing { until } | Phase::Syncing { until } => Some(until),
+            Phase::Gathering { until }
+            | Phase::Measuring { until }
+            | Phase::Preparing { until }
+            | Phase::Syncing { until } => Some(until),
             Phase::Running => self.end_by(),
             Phase::Over => return None,
         };
@@ -301,7 +311,7 @@ impl Leader {
         let node = &mut self.nodes[index];
         (node.linked, node.connect_at) = (false, now + RECONNECT_EVERY);
         match node.state {
-            State::Connecting | State::Known | State::Preparing | State::Ready => {
+            State::Connecting | State::Known | State::Measuring | State::Preparing | State::Ready => {
                 self.out(index, why.to_owned(), now)
             }
             State::Running if node.lost.is_none() => {
@@ -344,6 +354,11 @@ impl Leader {
             }
             ToLeader::Busy(holder) => self.out(index, busy(&holder.leader, holder.held), now),
             ToLeader::Refused { run: of, why } if of == run => self.out(index, why, now),
+            ToLeader::Measured { run: of, rate } if of == run && node.state == State::Measuring => {
+                node.state = State::Known;
+                node.measured = Some(rate);
+                self.prepare_if_measured(now);
+            }
             ToLeader::Ready { run: of, facts } if of == run && node.state == State::Preparing => {
                 node.state = State::Ready;
                 node.ready = Some(*facts);
@@ -361,6 +376,7 @@ impl Leader {
             }
             ToLeader::Stopped(_)
             | ToLeader::Refused { .. }
+            | ToLeader::Measured { .. }
             | ToLeader::Ready { .. }
             | ToLeader::Delta { .. }
             | ToLeader::Ended { .. }
@@ -375,6 +391,13 @@ impl Leader {
                 for index in 0..self.nodes.len() {
                     if self.nodes[index].state == State::Connecting {
                         self.out(index, "no answer".to_owned(), now);
+                    }
+                }
+            }
+            Phase::Measuring { until } if now >= until => {
+                for index in 0..self.nodes.len() {
+                    if self.nodes[index].state == State::Measuring {
+                        self.out(index, format!("it measured for more than {PREPARE_MAX}"), now);
                     }
                 }
             }
@@ -399,7 +422,8 @@ impl Leader {
     fn tend(&mut self, index: usize, now: Nanos) {
         let pings = self.pings();
         let may_be_lost = matches!(self.phase, Phase::Syncing { .. } | Phase::Running);
-        let around_start = self.start.is_none_or(|start| now < start + SYNC_FOR);
+        let measures = matches!(self.phase, Phase::Measuring { .. });
+        let around_start = !measures && self.start.is_none_or(|start| now < start + SYNC_FOR);
         let start = self.start;
         let run = self.config.task.run;
         let node = &mut self.nodes[index];
@@ -457,7 +481,10 @@ impl Leader {
     }
 
     fn pings(&self) -> bool {
-        matches!(self.phase, Phase::Preparing { .. } | Phase::Syncing { .. } | Phase::Running)
+        matches!(
+            self.phase,
+            Phase::Measuring { .. } | Phase::Preparing { .. } | Phase::Syncing { .. } | Phase::Running
+        )
     }
 
     /// When every node must have ended.
@@ -465,21 +492,65 @@ impl Leader {
         Some(self.start? + self.config.length + self.config.timeout + END_MAX)
     }
 
-    /// Once every node is known or out: shares, and the run to all of them.
+    /// Once every node is known or out: what each can send if that decides, then shares, and the run to all of them.
     fn prepare_if_gathered(&mut self, now: Nanos) {
         if !matches!(self.phase, Phase::Gathering { .. })
             || self.nodes.iter().any(|node| node.state == State::Connecting)
         {
             return;
         }
+        if self.config.calibrate && self.are_enough() {
+            self.measure(now);
+        } else {
+            self.prepare(now);
+        }
+    }
+
+    fn are_enough(&self) -> bool {
+        self.nodes.iter().filter(|node| node.takes_part()).count() >= self.config.nodes_min.max(1)
+    }
+
+    fn measure(&mut self, now: Nanos) {
+        self.phase = Phase::Measuring { until: now + PREPARE_MAX };
+        let nodes: Vec<usize> = (0..self.nodes.len()).filter(|&node| self.nodes[node].takes_part()).collect();
+        for (position, &index) in nodes.iter().enumerate() {
+            self.nodes[index].state = State::Measuring;
+            let weights = vec![1; nodes.len()];
+            let task = Task { index: position as u32, weights, ..self.config.task.clone() };
+            self.say(index, ToAgent::Measure(Box::new(task)));
+        }
+    }
+
+    fn prepare_if_measured(&mut self, now: Nanos) {
+        if !matches!(self.phase, Phase::Measuring { .. })
+            || self.nodes.iter().any(|node| node.state == State::Measuring)
+        {
+            return;
+        }
+        let there = || self.nodes.iter().filter(|node| node.takes_part());
+        let rates: Vec<u64> = there().map(|node| node.measured.unwrap_or(0)).collect();
+        let whole: u64 = rates.iter().sum();
+        if let Some(asked) = self.config.rate_max.filter(|&asked| asked > whole as f64) {
+            let line = format!(
+                "warning: {asked:.0} requests/s are asked, and the nodes measured {whole} together: expect a client-limited run"
+            );
+            self.acts.push_back(Act::Log(line));
+        }
+        let mut weights = by_rate(&rates).into_iter();
+        for index in 0..self.nodes.len() {
+            let node = &mut self.nodes[index];
+            let Some(rate) = node.measured.filter(|_| node.takes_part()) else { continue };
+            node.wish.weight = weights.next().expect("one for each that measured");
+            self.log(index, &format!("measured {rate} requests/s"));
+        }
         self.prepare(now);
     }
 
     fn prepare(&mut self, now: Nanos) {
-        let nodes: Vec<usize> = (0..self.nodes.len()).filter(|&node| self.nodes[node].takes_part()).collect();
-        if nodes.len() < self.config.nodes_min.max(1) {
+        if !self.are_enough() {
             return self.give_up(Failure::Nodes(self.outs()));
         }
+        let nodes: Vec<usize> = (0..self.nodes.len()).filter(|&node| self.nodes[node].takes_part()).collect();
         let wishes: Vec<Wish> = nodes.iter().map(|&node| self.nodes[node].bounded_wish()).collect();
         let weights = match weights(&wishes, self.config.rate_max) {
             Ok(weights) => weights,
@@ -593,7 +664,7 @@ impl Leader {
         }
         let was_part_of_it = !matches!(self.nodes[index].state, State::Connecting | State::Known);
         self.nodes[index].state = State::Out(why.clone());
-        if self.nodes.iter().filter(|node| node.takes_part()).count() < self.config.nodes_min.max(1) {
+        if !self.are_enough() {
             // All that can be said is said at once.
             if !matches!(self.phase, Phase::Gathering { .. })
                 || !self.nodes.iter().any(|node| node.state == State::Connecting)
@@ -605,6 +676,7 @@ impl Leader {
         self.log(index, &format!("goes without it: {why}"));
         match self.phase {
             Phase::Gathering { .. } => self.prepare_if_gathered(now),
+            Phase::Measuring { .. } => self.prepare_if_measured(now),
             Phase::Preparing { .. } | Phase::Syncing { .. } if was_part_of_it => self.prepare(now),
             _ => {}
         }
@@ -664,6 +736,7 @@ impl Node {
             status: None,
             ready: None,
             weight: wish.weight,
+            measured: None,
             next: 0,
             heard_said: 0,
             lost: None,
@@ -690,6 +763,11 @@ impl Node {
     /// Its share, next to the others'.
     pub fn weight(&self) -> u32 {
         self.weight
+    }
+
+    /// Requests per second that it found it can send, if it was asked.
+    pub fn measured(&self) -> Option<u64> {
+        self.measured
     }
 
     /// Who it says it is.

@@ -19,6 +19,9 @@ pub struct RunId(pub u128);
 pub enum ToAgent {
     /// Who are you? Answered with [`ToLeader::Status`].
     Status,
+    /// Find out what this node can send of a run, against a target of its own. Answered with [`ToLeader::Measured`] or
+    /// [`ToLeader::Refused`].
+    Measure(Box<Task>),
     /// Get ready for a run, in place of one of the same leader that was not started. Answered with [`ToLeader::Ready`] or
     /// [`ToLeader::Refused`].
     Prepare(Box<Task>),
@@ -79,6 +82,13 @@ pub enum ToLeader {
         run: RunId,
         /// Why.
         why: String,
+    },
+    /// It can send so much of the run.
+    Measured {
+        /// Which run.
+        run: RunId,
+        /// Requests per second, whole: a rate is no more exact than that.
+        rate: u64,
     },
     /// Its connections are open.
     Ready {

@@ -25,6 +25,12 @@ pub struct TooMuch {
 /// less even times.
 const ROUND: u32 = 1000;
 
+/// Weights in the proportion of measured rates, a [`ROUND`] together; the least is 1.
+pub fn by_rate(rates: &[u64]) -> Vec<u32> {
+    let whole = rates.iter().sum::<u64>().max(1) as f64;
+    rates.iter().map(|&rate| (rate as f64 / whole * f64::from(ROUND)).round().max(1.0) as u32).collect()
+}
+
 /// Weights for a run of `rate` requests per second at its peak; none in closed loop, where no bound can be kept by sharing.
 /// They are the wishes' own unless a bound is in the way; then that node has its bound, and the others share the rest.
 pub fn weights(wishes: &[Wish], rate: Option<f64>) -> Result<Vec<u32>, TooMuch> {
@@ -88,6 +94,13 @@ mod tests {
             error.starts_with("the nodes may send 60 requests/s together (max-rps), 100 are asked"),
             "{error}"
         );
+    }
+
+    #[test]
+    fn measured_rates_become_weights_in_their_proportion() {
+        assert_eq!(by_rate(&[1_000_000, 3_000_000]), [250, 750]);
+        assert_eq!(by_rate(&[1, 999_999_999]), [1, 1000], "who can send anything sends something");
+        assert_eq!(by_rate(&[0, 0]), [1, 1]);
     }
 
     proptest! {

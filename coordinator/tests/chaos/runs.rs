@@ -84,6 +84,29 @@ fn weights_and_bounds_share_the_rate() {
 }
 
 #[test]
+fn nodes_measure_themselves_and_share_by_that() {
+    let world = World::new();
+    let agents = [world.agent(&[]), world.agent(&[])];
+    let nodes = agents.each_ref().map(|agent| agent.address);
+    let flags = ["--rps", "400", "-d", "500ms", "--weights", "calibrated", "--allow-invalid"];
+    let ended = world.run(&nodes, &flags).end();
+    assert_eq!(ended.status, Some(0), "{ended:?}");
+    let report = world.report();
+    report.assert_adds_up();
+    let measured: Vec<f64> =
+        report.nodes().iter().map(|node| node["measured_rps"].as_f64().unwrap()).collect();
+    let whole: f64 = measured.iter().sum();
+    for (node, measured) in report.nodes().iter().zip(measured) {
+        let share = node["share"].as_f64().unwrap();
+        assert!((share - measured / whole).abs() < 2e-3, "{share} of {measured} in {whole}");
+        assert!(ended.stderr.contains(&format!("measured {measured} requests/s")), "{}", ended.stderr);
+    }
+    // What they sent themselves meanwhile was no business of the target's.
+    assert_eq!(report.count("/requests/ok"), world.sink.totals().requests);
+    assert!(agents[0].process.stderr().contains("measured"), "{}", agents[0].process.stderr());
+}
+
+#[test]
 fn two_local_agents_and_a_target_need_nothing_else() {
     let world = World::new();
     let mut command = Command::new(COORDINATOR);

@@ -23,6 +23,9 @@ pub struct Node {
     pub version: Option<String>,
     /// Its share of the run.
     pub share: f64,
+    /// Requests per second that it measured before the run that it can send of it; none if it was not asked.
+    #[serde(default)]
+    pub measured_rps: Option<u64>,
     /// Counts of its requests: what the leader has heard of.
     pub requests: Requests,
     /// Counts of their events.
