@@ -13,7 +13,7 @@
 # shellcheck source=support/common.sh
 source "$(dirname "${BASH_SOURCE[0]}")/support/common.sh"
 
-runs=50 crooked_runs=20 pairs=15 pair_s=8 ceiling_s=10 rounds=5 only=
+runs=50 crooked_runs=20 pairs=15 pair_s=3 ceiling_s=10 rounds=5 only=
 while [ $# != 0 ]; do
   case $1 in
     --quick) runs=2 crooked_runs=1 pairs=1 pair_s=1 ceiling_s=1 rounds=1 ;;

@@ -2,6 +2,7 @@
 
 mod door;
 mod loss;
+mod namespaces;
 mod relay;
 mod runs;
 mod weather;
