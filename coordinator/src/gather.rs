@@ -12,6 +12,8 @@ pub struct Gatherer {
     collector: Collector,
     scratch: Recorder,
     nodes: Vec<Tally>,
+    /// So many a run has at most, with its draining.
+    intervals_max: u32,
 }
 
 /// What one node's deltas come to.
@@ -61,11 +63,14 @@ pub enum GatherError {
     /// A shard it does not have.
     #[error("what it says it saw is of shard {0}, which it does not have")]
     Shard(u32),
+    /// An interval that was before, or that the run never comes to.
+    #[error("what it says it saw is of second {0}, which is not next")]
+    Interval(u32),
 }
 
 impl Gatherer {
-    /// For nodes with so many shards each.
-    pub fn new(classes: Vec<String>, shards: &[u32]) -> Self {
+    /// For nodes with so many shards each, and a run that is over after so many intervals at the latest.
+    pub fn new(classes: Vec<String>, shards: &[u32], intervals_max: u32) -> Self {
         let count = classes.len();
         let mut first_shard = 0;
         let nodes = shards.iter().map(|&shards| {
@@ -78,6 +83,7 @@ impl Gatherer {
             collector: Collector::new(classes, first_shard, INTERVAL),
             scratch: Recorder::new(count),
             nodes,
+            intervals_max,
         }
     }
 
@@ -87,6 +93,11 @@ impl Gatherer {
         delta.restore(&mut self.scratch)?;
         let tally = &mut self.nodes[node];
         let shard = tally.shards.get_mut(delta.shard as usize).ok_or(GatherError::Shard(delta.shard))?;
+        if let Some(interval) = delta.interval
+            && (interval >= self.intervals_max || shard.next.is_some_and(|next| interval < next))
+        {
+            return Err(GatherError::Interval(interval));
+        }
         let recorder = &mut self.scratch;
         for (sum, class) in shard.classes.iter_mut().zip(&recorder.classes) {
             sum.merge(&Requests::of(class));
@@ -221,7 +232,7 @@ mod tests {
         /// What 1 to 64 nodes say is what one recorder of all their samples would hold.
         #[test]
         fn merging_is_exact_to_the_last_bucket(nodes in prop::collection::vec(prop::collection::vec(0_u64..10_000_000_000, 0..30), 1..65)) {
-            let mut gatherer = Gatherer::new(class(), &vec![1; nodes.len()]);
+            let mut gatherer = Gatherer::new(class(), &vec![1; nodes.len()], 100);
             let mut alone = Collector::new(class(), 1, INTERVAL);
             for (node, times) in nodes.iter().enumerate() {
                 gatherer.merge(node, &Delta::of(0, &recorder(0, times))).unwrap();
@@ -241,7 +252,7 @@ mod tests {
 
     #[test]
     fn what_a_lost_node_left_waiting_is_unsent_and_what_it_had_in_flight_stays_so() {
-        let mut gatherer = Gatherer::new(class(), &[1, 1]);
+        let mut gatherer = Gatherer::new(class(), &[1, 1], 100);
         let mut cut_off = recorder(0, &[5, 6, 7]);
         (cut_off.classes[0].scheduled, cut_off.classes[0].sent) = (10, 8);
         (cut_off.backlog_end, cut_off.in_flight_end) = (2, 5);
@@ -261,8 +272,21 @@ mod tests {
 
     #[test]
     fn what_is_of_no_shard_of_the_node_is_refused() {
-        let mut gatherer = Gatherer::new(class(), &[1]);
+        let mut gatherer = Gatherer::new(class(), &[1], 100);
         let error = gatherer.merge(0, &Delta::of(1, &recorder(0, &[]))).unwrap_err();
         assert!(matches!(error, GatherError::Shard(1)));
+    }
+
+    #[test]
+    fn an_interval_that_is_past_or_beyond_the_run_is_refused_and_changes_nothing() {
+        let mut gatherer = Gatherer::new(class(), &[1], 100);
+        gatherer.merge(0, &Delta::of(0, &recorder(5, &[7]))).unwrap();
+        for wrong in [5, 100, u32::MAX] {
+            let error = gatherer.merge(0, &Delta::of(0, &recorder(wrong, &[9]))).unwrap_err();
+            assert!(matches!(error, GatherError::Interval(which) if which == wrong));
+        }
+        gatherer.end(0);
+        assert_eq!(gatherer.tally(0).requests.completed, 1);
+        assert_eq!(gatherer.take_finished_intervals().len(), 6);
     }
 }

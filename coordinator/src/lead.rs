@@ -8,6 +8,7 @@ use blaster::files::Gathering;
 use blaster::results::Results;
 use blaster::run::{start_sink, timestamp};
 use blaster::settings::{Place, Settings};
+use blaster_core::load::worker::INTERVAL;
 use blaster_core::report::Report;
 use blaster_core::report::facts::RunFacts;
 use blaster_core::report::nodes::{Clock, Node, NodeState};
@@ -31,6 +32,12 @@ use crate::secret::Secret;
 
 /// Most bytes of files that a run brings along.
 const FILES_BYTES_MAX: usize = 16 << 20;
+
+/// A node has a shard a CPU at most.
+const SHARDS_MAX: u32 = 4096;
+
+/// No node is heard of so long after the end of what it waits for.
+const OVERTIME_MAX: Nanos = Nanos::from_secs(60);
 
 /// A lost node's intervals are waited for so long; what comes later stands in a later row.
 const INTERVALS_WAIT: Nanos = Nanos::from_secs(10);
@@ -268,9 +275,9 @@ impl Led {
                 Act::Ping(node) => self.nodes.ping(node),
                 Act::Merge(node, delta) => {
                     let gatherer = self.gatherer.as_mut().expect("nothing is seen before the start");
-                    gatherer
-                        .merge(node, &delta)
-                        .with_context(|| self.leader.nodes()[node].name().to_owned())?;
+                    if let Err(error) = gatherer.merge(node, &delta) {
+                        self.leader.refuse(node, system::monotonic(), &error.to_string());
+                    }
                 }
                 Act::Starting(start) => self.begin(start)?,
                 Act::Log(line) => self.screen.say(&line),
@@ -290,6 +297,13 @@ impl Led {
         let (classes, mut told) = (first.classes.clone(), Vec::new());
         for (node, ready) in self.leader.nodes().iter().zip(&ready) {
             let Some(ready) = ready else { continue };
+            if !(1..=SHARDS_MAX).contains(&ready.shards) {
+                anyhow::bail!(
+                    "{} says it has {} shards: run the same version everywhere",
+                    node.name(),
+                    ready.shards
+                );
+            }
             if ready.classes != classes {
                 anyhow::bail!(
                     "{} sends other kinds of requests than the others: run the same version everywhere",
@@ -304,7 +318,9 @@ impl Led {
             }
         }
         let shards: Vec<u32> = ready.iter().map(|ready| ready.map_or(0, |ready| ready.shards)).collect();
-        self.gatherer = Some(Gatherer::new(classes, &shards));
+        let plan = &self.plan.settings.plan;
+        let intervals_max = (plan.length() + plan.timeout + OVERTIME_MAX).0.div_ceil(INTERVAL.0) as u32;
+        self.gatherer = Some(Gatherer::new(classes, &shards, intervals_max));
         let facts = self.plan_facts();
         let measured_from = self.started_at.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64();
         self.screen.starting(&facts, start, measured_from);

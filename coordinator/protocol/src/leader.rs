@@ -384,6 +384,15 @@ impl Leader {
         }
     }
 
+    /// What a node said it saw cannot be: nothing more of it counts, and it is told to stop.
+    pub fn refuse(&mut self, index: usize, now: Nanos, why: &str) {
+        let run = self.config.task.run;
+        self.lose(index, now, why);
+        self.nodes[index].over = true;
+        self.say(index, ToAgent::Finish { run, now: true });
+        self.end_if_over(now);
+    }
+
     /// The time of [`Self::timeout`] has come.
     pub fn handle_timeout(&mut self, now: Nanos) {
         match self.phase {
