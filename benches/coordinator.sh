@@ -4,7 +4,7 @@
 # 1. Start skew of two agents over 50 runs, by their common clock, next to what the run itself says of it; and whether the stated bound of
 #    each clock holds the truth: plainly, with the agents' monotonic clocks hours apart (time namespaces; root), and behind a relay whose
 #    ways there and back differ.
-# 2. CPU time of an agent per request next to plain blaster's, whole processes, alternating pairs.
+# 2. CPU time of an agent per request next to plain blaster's in the midst of a run, all threads of the process, alternating pairs.
 # 3. What two agents and a target reach on this machine's CPUs: the guides' mixture and single events, open loop and closed.
 # 4. The interval log, read back by another implementation of HdrHistogram (PyPI's hdrhistogram, in a venv of its own): counts are equal
 #    bucket for bucket to the report's, and survive being written again.

@@ -34,7 +34,7 @@ use crate::shards::{Message, Shards};
 use crate::tape::{self, Recorded, TapeError};
 
 use cpus::Cpus;
-use parts::{connections_by_target, no_cpu_twice, plan_facts, shard_plans};
+use parts::{Sharing, connections_by_target, no_cpu_twice, plan_facts, shard_plans};
 use running::{Timing, told};
 
 pub(crate) use parts::fields;
@@ -205,6 +205,7 @@ pub fn prepare(settings: &mut Settings, watch: &mut impl Watch) -> Result<Prepar
     };
 
     let different_addresses = addresses.iter().flatten().collect::<HashSet<_>>().len() as u64;
+    let sharing = Sharing::of(settings, shards);
     let shards = Shards::launch(plans).map_err(|error| RunError::Shard(error.to_string()))?;
     open_connections(&shards, clock, &settings.plan, watch)?;
     let plan = &settings.plan;
@@ -220,6 +221,7 @@ pub fn prepare(settings: &mut Settings, watch: &mut impl Watch) -> Result<Prepar
         different_addresses,
         run: told(settings),
         timing: Timing { warmup: plan.warmup, duration: plan.duration, timeout: plan.timeout },
+        sharing,
     })
 }
 

@@ -10,6 +10,7 @@ use std::sync::mpsc::{Receiver, Sender, SyncSender, TryRecvError, channel, sync_
 
 use blaster_core::load::engine::{ConnectFailure, Engine};
 use blaster_core::load::recorder::Recorder;
+use blaster_core::load::schedule::Schedule;
 use blaster_core::load::worker::{Progress, Worker, WorkerPlan};
 use blaster_core::report::machine::Tcp;
 use blaster_core::time::Nanos;
@@ -31,6 +32,7 @@ pub struct ShardPlan {
 enum Command {
     Start(Nanos),
     Permit(Nanos),
+    TakeOver(Vec<Schedule>),
     Stop,
     Halt,
     Spare(Box<Recorder>),
@@ -142,6 +144,14 @@ impl Shards {
     /// Nothing is sent from `until` on, unless told otherwise before.
     pub fn permit(&self, until: Nanos) {
         self.tell_all(|| Command::Permit(until));
+    }
+
+    /// Sends what others were to send as well: for each shard a schedule a stream.
+    pub fn take_over(&self, schedules: impl IntoIterator<Item = Vec<Schedule>>) {
+        for (commands, schedules) in self.commands.iter().zip(schedules) {
+            // A shard that has ended takes over nothing.
+            let _ = commands.send(Command::TakeOver(schedules));
+        }
     }
 
     /// Nothing more is sent; what is in flight is waited for.
@@ -261,6 +271,7 @@ async fn hot_loop(
                     (ready, start) = (true, Some(worker.first_due().unwrap_or(at)));
                 }
                 Command::Permit(until) => worker.permit(until),
+                Command::TakeOver(schedules) => worker.take_over(schedules),
                 Command::Stop => worker.stop(),
                 Command::Halt => worker.halt(),
                 Command::Spare(recorder) => worker.give_spare(*recorder),

@@ -157,6 +157,7 @@ impl Host {
                 self.let_go();
             }
             Some(Happening::Failed(why)) => self.agent.handle_failed(why),
+            Some(Happening::TookOver(refused)) => self.agent.handle_took_over(refused),
             Some(Happening::Seen(delta)) => self.agent.handle_delta(*delta),
             Some(Happening::Ended(ended)) => self.agent.handle_ended(*ended),
             None => self.let_go(),
@@ -181,6 +182,11 @@ impl Host {
                 }
                 Act::Start(at) => self.tell(Order::Start(at)),
                 Act::Permit(until) => self.tell(Order::Permit(until)),
+                Act::TakeOver(part, from) => {
+                    if let Some(lanes) = part.lanes() {
+                        self.tell(Order::TakeOver(lanes, part.fraction(), from));
+                    }
+                }
                 Act::Stop => self.tell(Order::Stop),
                 Act::Abandon => self.let_go(),
                 Act::Log(line) => log(&line),

@@ -59,7 +59,7 @@ pub struct LeadArgs {
     /// Go on without nodes that cannot be had, as long as so many can [default: all]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..), help_heading = "Nodes")]
     pub min_nodes: Option<u32>,
-    /// When a node is lost during the run: end it, or go on with the gap marked
+    /// When a node is lost during the run: end it, go on with the gap marked, or let the others take its share
     #[arg(long, value_name = "HOW", default_value = "degrade", help_heading = "Nodes")]
     pub on_node_loss: OnNodeLossArg,
     /// How the rate is shared: equally, by the hosts file, or by what each node measures in two seconds [default: hosts]
@@ -130,6 +130,8 @@ pub enum OnNodeLossArg {
     Fail,
     /// The run goes on without its share, which is marked
     Degrade,
+    /// Likewise, until it must have stopped; then the others send its share as well, within their max-rps
+    Rebalance,
 }
 
 /// `--weights`.

@@ -9,6 +9,7 @@ use blaster::cli::RunArgs;
 use blaster::files::Bundle;
 use blaster::run::{Observer, Prepared, Running, Watch, prepare};
 use blaster::settings::{Place, Settings};
+use blaster_core::plan::lanes::Lanes;
 use blaster_core::plan::rate::Rate;
 use blaster_core::plan::target::Target;
 use blaster_core::report::collector::FinishedInterval;
@@ -45,12 +46,14 @@ pub struct Drive {
 }
 
 /// What a run is told; moments are those of `CLOCK_MONOTONIC`.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub enum Order {
     /// Request times count from then.
     Start(Nanos),
     /// Send until then.
     Permit(Nanos),
+    /// Send these requests of the whole run as well, this share of it, from that moment of it on.
+    TakeOver(Lanes, f64, Nanos),
     /// Stop sending; again: do not wait for answers.
     Stop,
 }
@@ -64,6 +67,8 @@ pub enum Happening {
     Measured(u64),
     /// It cannot be.
     Failed(String),
+    /// It sends what it was told to take over; or why not.
+    TookOver(Option<String>),
     /// A shard has seen an interval.
     Seen(Box<Delta>),
     /// It is over.
@@ -129,8 +134,8 @@ fn carry_out(task: &Task, bounds: &Bounds, orders: &Receiver<Order>, tell: &Unbo
     // Who made this thread may have kept away from the shards of the run before.
     let _ = system::pin_thread(&bounds.cpus);
     let mut host = Host { bounds, orders, remarks: Vec::new() };
-    let prepared = match make_ready(task, &mut host) {
-        Ok(prepared) => prepared,
+    let (prepared, mut budget) = match make_ready(task, &mut host) {
+        Ok(ready) => ready,
         Err(why) => return drop(tell.send(Happening::Failed(why))),
     };
     let ready = Ready {
@@ -145,14 +150,14 @@ fn carry_out(task: &Task, bounds: &Bounds, orders: &Receiver<Order>, tell: &Unbo
     let off_shards = prepared.cpus_off_shards().to_vec();
     let _ = tell.send(Happening::Ready(Box::new(ready), off_shards));
     match wait_for_start(prepared, orders) {
-        Ok(Some(running)) => go_on(running, orders, tell),
+        Ok(Some(running)) => go_on(running, &mut budget, orders, tell),
         Ok(None) => {}
         Err(why) => drop(tell.send(Happening::Failed(why))),
     }
 }
 
 /// Everything before the start, within the bounds.
-fn make_ready(task: &Task, host: &mut Host<'_>) -> Result<Prepared, String> {
+fn make_ready(task: &Task, host: &mut Host<'_>) -> Result<(Prepared, Budget), String> {
     let Part { args, files, place } = understand(task, host.bounds)?;
     let mut settings = Settings::part(&args, task.seed, &files, &place).map_err(|error| error.to_string())?;
     if settings.built_in_sink {
@@ -166,7 +171,34 @@ fn make_ready(task: &Task, host: &mut Host<'_>) -> Result<Prepared, String> {
         AskedRate::Max(_) => None,
     };
     host.admit_rate(rate)?;
-    Ok(prepared)
+    let budget = Budget {
+        rate_max: host.bounds.rate_max,
+        of_whole: settings.peak_rate_of_whole().unwrap_or_default(),
+        own: rate.unwrap_or_default(),
+    };
+    Ok((prepared, budget))
+}
+
+/// What a run may come to on this machine, in requests per second at its peak.
+struct Budget {
+    rate_max: Option<Rate>,
+    of_whole: f64,
+    own: f64,
+}
+
+impl Budget {
+    /// Takes in another share of the whole; the error says why not.
+    fn add(&mut self, share: f64) -> Result<(), String> {
+        let rate = self.own + self.of_whole * share;
+        if let Some(most) = self.rate_max.filter(|most| rate > most.per_second() * (1.0 + 1e-9)) {
+            return Err(format!(
+                "it would be {rate:.0} requests/s, and this agent sends at most {} (--max-rps)",
+                most.per_second()
+            ));
+        }
+        self.own = rate;
+        Ok(())
+    }
 }
 
 /// A run's arguments and files, and this node's place in it.
@@ -207,6 +239,8 @@ fn wait_for_start(prepared: Prepared, orders: &Receiver<Order>) -> Result<Option
                 return Ok(Some(prepared.start(at, at)));
             }
             Ok(Order::Permit(until)) => prepared.permit(clock.of_monotonic(until)),
+            // Before its start a run takes nothing over.
+            Ok(Order::TakeOver(..)) => {}
             Ok(Order::Stop) | Err(RecvTimeoutError::Disconnected) => return Ok(None),
             Err(RecvTimeoutError::Timeout) => {
                 if let Some(failure) = prepared.failure() {
@@ -217,12 +251,21 @@ fn wait_for_start(prepared: Prepared, orders: &Receiver<Order>) -> Result<Option
     }
 }
 
-fn go_on(mut running: Running, orders: &Receiver<Order>, tell: &UnboundedSender<Happening>) {
+fn go_on(
+    mut running: Running,
+    budget: &mut Budget,
+    orders: &Receiver<Order>,
+    tell: &UnboundedSender<Happening>,
+) {
     let clock = running.clock();
     loop {
         loop {
             match orders.try_recv() {
                 Ok(Order::Permit(until)) => running.permit(clock.of_monotonic(until)),
+                Ok(Order::TakeOver(lanes, share, from)) => {
+                    let refused = budget.add(share).map(|()| running.take_over(&lanes, from)).err();
+                    let _ = tell.send(Happening::TookOver(refused));
+                }
                 Ok(Order::Stop) => running.stop(),
                 Ok(Order::Start(_)) | Err(TryRecvError::Empty) => break,
                 Err(TryRecvError::Disconnected) => return,

@@ -11,11 +11,11 @@ use blaster::settings::{Place, Settings};
 use blaster_core::load::worker::INTERVAL;
 use blaster_core::report::Report;
 use blaster_core::report::facts::RunFacts;
-use blaster_core::report::nodes::{Clock, Node, NodeState};
+use blaster_core::report::nodes::{Clock, HandedOver, Node, NodeState};
 use blaster_core::time::Nanos;
 use blaster_ring::system;
 use clap::ArgMatches;
-use coordinator_protocol::leader::{self, Act, Config, Failure, Leader, OnLoss, State};
+use coordinator_protocol::leader::{self, Act, Config, Failure, Handed, Leader, OnLoss, State};
 use coordinator_protocol::message::{First, RunId, Task};
 use coordinator_protocol::shares::Wish;
 use tokio::signal::unix::{SignalKind, signal};
@@ -164,6 +164,7 @@ impl Plan {
             on_loss: match args.on_node_loss {
                 OnNodeLossArg::Fail => OnLoss::Fail,
                 OnNodeLossArg::Degrade => OnLoss::Degrade,
+                OnNodeLossArg::Rebalance => OnLoss::Rebalance,
             },
         };
         Ok(Self { settings, config, hosts, secret, _local: local, _sink: sink })
@@ -380,28 +381,39 @@ impl Led {
         let rows: Vec<Node> = (0..facts.len())
             .map(|index| self.row(index, start, &gatherer, facts[index].as_ref(), reports[index].as_ref()))
             .collect();
-        let missing = self.missing(&gatherer);
+        let gaps = self.gaps(&gatherer);
         let run_facts = self.run_facts(start, &facts, &reports);
         let mut report = Report::build(run_facts, gatherer.into_collector());
         for (second, row) in report.intervals.iter_mut().enumerate() {
-            row.missing =
-                missing.iter().filter(|(from, _)| second as u32 >= *from).map(|(_, share)| share).sum();
+            row.missing = gaps.iter().map(|gap| gap.missing_in(second)).sum();
         }
         "coordinator".clone_into(&mut report.tool.name);
         report.with_nodes(rows)
     }
 
-    /// Of every lost node the interval that it stopped in, and its share.
-    fn missing(&self, gatherer: &Gatherer) -> Vec<(u32, f64)> {
-        let nodes = self.leader.nodes();
-        let lost = nodes.iter().enumerate().filter(|(_, node)| node.lost().is_some());
-        let stopped_in = |(index, node): (usize, &leader::Node)| {
+    /// What nobody sent, with nodes that were lost.
+    fn gaps(&self, gatherer: &Gatherer) -> Vec<Gap> {
+        let warmup = self.plan.settings.plan.warmup;
+        let measured_s = |moment: Nanos| moment.saturating_sub(warmup).as_secs_f64();
+        let mut gaps = Vec::new();
+        for (index, node) in self.leader.nodes().iter().enumerate().filter(|(_, node)| node.lost().is_some())
+        {
             let said = gatherer.tally(index).intervals();
             // One that could tell its end told of the interval it stopped in; of one that could not, that is the first it did not tell of.
-            let interval = if *node.state() == State::Ended { said.saturating_sub(1) } else { said };
-            (interval, self.share(index))
-        };
-        lost.map(stopped_in).collect()
+            let stopped = if *node.state() == State::Ended { said.saturating_sub(1) } else { said };
+            let from_s = |held_from: Nanos| f64::from(stopped).max(measured_s(held_from));
+            gaps.extend(node.handed().iter().map(|part| Gap {
+                share: part.share,
+                from_s: from_s(part.held_from),
+                until_s: part.until.map_or(f64::INFINITY, |(_, from)| measured_s(from)),
+            }));
+            gaps.extend(node.unhanded().map(|(share, held_from)| Gap {
+                share,
+                from_s: from_s(held_from),
+                until_s: f64::INFINITY,
+            }));
+        }
+        gaps
     }
 
     fn share(&self, index: usize) -> f64 {
@@ -409,6 +421,12 @@ impl Led {
         let whole: u64 =
             nodes.iter().filter(|node| node.takes_part()).map(|node| u64::from(node.weight())).sum();
         if nodes[index].takes_part() { f64::from(nodes[index].weight()) / whole as f64 } else { 0.0 }
+    }
+
+    fn handed_over(&self, part: &Handed) -> Option<HandedOver> {
+        let (taker, from) = part.until?;
+        let to = self.leader.nodes()[taker].name().to_owned();
+        Some(HandedOver { to, share: part.share, from_s: from.as_secs_f64() })
     }
 
     fn run_facts(&self, start: Nanos, facts: &[Option<NodeFacts>], reports: &[Option<Report>]) -> RunFacts {
@@ -474,6 +492,7 @@ impl Led {
             state,
             cause,
             lost_at_s: node.lost().map(|(at, _)| at.saturating_sub(start).as_secs_f64()),
+            handed_over: node.handed().iter().filter_map(|part| self.handed_over(part)).collect(),
             version: node.status().map(|status| status.version.clone()),
             share: self.share(index),
             measured_rps: node.measured(),
@@ -487,6 +506,21 @@ impl Led {
             environment: facts.map(|facts| facts.environment.clone()),
             generator: report.map(|report| report.generator.clone()),
         }
+    }
+}
+
+/// A share of the run that nobody sent, in seconds of the measured part.
+struct Gap {
+    share: f64,
+    from_s: f64,
+    until_s: f64,
+}
+
+impl Gap {
+    /// What it is of that second.
+    fn missing_in(&self, second: usize) -> f64 {
+        let begin_s = second as f64;
+        self.share * (self.until_s.min(begin_s + 1.0) - self.from_s.max(begin_s)).max(0.0)
     }
 }
 

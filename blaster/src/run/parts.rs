@@ -9,6 +9,7 @@ use blaster_core::plan::Load;
 use blaster_core::plan::lanes::{Lanes, share_out};
 use blaster_core::plan::target::Target;
 use blaster_core::report::facts::{AskedRate, PlanFacts};
+use blaster_core::time::Nanos;
 use blaster_ring::{Clock, EngineConfig};
 use payloads::fresh::Fields;
 
@@ -91,6 +92,33 @@ pub(super) fn shard_plans(
             }
         })
         .collect()
+}
+
+/// What is needed to share out more of the run than was planned.
+pub struct Sharing {
+    load: Load,
+    seed: u64,
+    targets: Vec<u32>,
+    shards: usize,
+}
+
+impl Sharing {
+    pub(super) fn of(settings: &Settings, shards: usize) -> Self {
+        Self {
+            load: settings.plan.load.clone(),
+            seed: settings.plan.seed,
+            targets: settings.plan.targets.iter().map(|target| target.weight).collect(),
+            shards,
+        }
+    }
+
+    /// By shard and stream: what falls to them of `lanes` from the moment `from` of the run on; nothing in closed loop.
+    pub(super) fn schedules(&self, lanes: &Lanes, from: Nanos) -> Vec<Vec<Schedule>> {
+        let Load::Open { curve, arrivals } = &self.load else { return Vec::new() };
+        let of_stream = |lanes: &Lanes| Schedule::from_moment(curve, *arrivals, lanes, self.seed, from);
+        let of_shard = |lanes: &Lanes| lanes.split(&self.targets).iter().map(of_stream).collect();
+        lanes.split(&vec![1; self.shards]).iter().map(of_shard).collect()
+    }
 }
 
 /// What writes the fresh fields of these lanes: no other part of the run, on this machine or another, draws the same ids or numbers.

@@ -5,6 +5,7 @@ use std::time::{Duration, SystemTime};
 
 use blaster_core::load::recorder::Recorder;
 use blaster_core::load::worker::INTERVAL;
+use blaster_core::plan::lanes::Lanes;
 use blaster_core::report::Report;
 use blaster_core::report::collector::{Collector, FinishedInterval};
 use blaster_core::report::facts::{CoreFacts, Environment, PlanFacts, RunFacts};
@@ -12,6 +13,7 @@ use blaster_core::time::Nanos;
 use blaster_ring::Clock;
 use blaster_sink::Sink;
 
+use super::parts::Sharing;
 use super::{LOOK_EVERY, RunError};
 use crate::machine::Counters;
 use crate::settings::Settings;
@@ -31,6 +33,7 @@ pub struct Prepared {
     pub(super) different_addresses: u64,
     pub(super) run: RunFacts,
     pub(super) timing: Timing,
+    pub(super) sharing: Sharing,
 }
 
 /// The times of a plan.
@@ -161,6 +164,12 @@ impl Running {
     /// Sends only until `until`, unless permitted longer before then. A run whose permit ends early counts as stopped.
     pub fn permit(&self, until: Nanos) {
         self.prepared.shards.permit(until);
+    }
+
+    /// Sends what falls to `lanes` of the whole run as well, from the moment `from` on, counted from the start: the part of another who
+    /// no longer does. Nothing in closed loop.
+    pub fn take_over(&self, lanes: &Lanes, from: Nanos) {
+        self.prepared.shards.take_over(self.prepared.sharing.schedules(lanes, from));
     }
 
     /// Waits a moment for what shards say and takes it in; whether any of them goes on. `look` sees every full recorder, settled,

@@ -6,7 +6,7 @@ use blaster_core::load::engine::ConnectFailure;
 use blaster_core::load::recorder::{ClassRecord, Failure, Recorder, Series};
 use blaster_core::report::collector::Collector;
 use blaster_core::report::facts::{AskedRate, CoreFacts, Environment, PlanFacts, RunFacts};
-use blaster_core::report::nodes::{Clock, Node, NodeState};
+use blaster_core::report::nodes::{Clock, HandedOver, Node, NodeState};
 use blaster_core::report::{Events, Report, Requests};
 use blaster_core::time::Nanos;
 
@@ -51,6 +51,7 @@ pub fn nodes() -> Report {
         state,
         cause: cause.map(str::to_owned),
         lost_at_s: None,
+        handed_over: Vec::new(),
         version: Some("0.1.0".to_owned()),
         share: 0.5,
         measured_rps: Some(1_200_000),
@@ -77,6 +78,7 @@ pub fn nodes() -> Report {
     };
     let lost = Node {
         lost_at_s: Some(12.3),
+        handed_over: vec![HandedOver { to: "load-1:7400".to_owned(), share: 0.25, from_s: 17.2 }],
         first_due_ns: Some(-7),
         first_sent_ns: Some(50_000),
         ..node("load-2:7400", NodeState::Lost, Some("nothing was heard of it for 3 s"))

@@ -6,6 +6,7 @@ use blaster_core::time::Nanos;
 
 use crate::delta::Delta;
 use crate::message::{First, Holder, Ready, RunId, Status, Task, ToAgent, ToLeader};
+use crate::shares::Part;
 
 /// A connection of a leader's, by the shell's number.
 pub type LinkId = u64;
@@ -38,6 +39,8 @@ pub enum Act {
     Start(Nanos),
     /// Send until then.
     Permit(Nanos),
+    /// Send this part of the run as well, from that moment of it on; answered with [`Agent::handle_took_over`].
+    TakeOver(Part, Nanos),
     /// Stop sending; said again, do not wait for answers.
     Stop,
     /// Forget the run as it is; [`Agent::handle_ended`] is not expected.
@@ -60,6 +63,10 @@ struct Held {
     /// Deltas that its leader may not have, the first with number `first`.
     kept: VecDeque<Delta>,
     first: u32,
+    /// What became of the parts it was told to take over.
+    took_over: Vec<Option<String>>,
+    /// Of these, one that is being done.
+    taking_over: bool,
     ended: Option<Ended>,
 }
 
@@ -156,6 +163,9 @@ impl Agent {
                     self.acts.push_back(Act::Permit(until));
                 }
             }
+            ToAgent::TakeOver { run, number, part, from } => {
+                self.take_over(link, now, run, number, part, from);
+            }
             ToAgent::Finish { run, now: at_once } => {
                 match self.held_by(link, run, now).map(|held| held.phase) {
                     Some(Phase::Running) => {
@@ -220,6 +230,18 @@ impl Agent {
         self.say_if(held.link, ToLeader::Refused { run: held.id, why });
     }
 
+    /// It sends the latest part that it was told to take over; or why not.
+    pub fn handle_took_over(&mut self, refused: Option<String>) {
+        let Some(held) = self.run.as_mut().filter(|held| held.taking_over) else { return };
+        held.taking_over = false;
+        held.took_over.push(refused.clone());
+        let (run, link, number) = (held.id, held.link, held.took_over.len() as u32 - 1);
+        if let Some(why) = &refused {
+            self.log(format!("takes over nothing: {why}"));
+        }
+        self.say_if(link, ToLeader::TookOver { run, number, refused });
+    }
+
     /// A shard has seen another interval.
     pub fn handle_delta(&mut self, delta: Delta) {
         let Some(held) = &mut self.run else { return };
@@ -277,6 +299,8 @@ impl Agent {
             phase,
             kept: VecDeque::new(),
             first: 0,
+            took_over: Vec::new(),
+            taking_over: false,
             ended: None,
         });
         true
@@ -298,6 +322,27 @@ impl Agent {
             Some(Phase::Over) | None => {}
         }
         self.say(link, ToLeader::Stopped(holder));
+    }
+
+    fn take_over(&mut self, link: LinkId, now: Nanos, run: RunId, number: u32, part: Part, from: Nanos) {
+        let Some(held) = self.held_by(link, run, now) else { return };
+        if let Some(refused) = held.took_over.get(number as usize).cloned() {
+            // Said before, and the answer got lost with a link.
+            return self.say(link, ToLeader::TookOver { run, number, refused });
+        }
+        if number as usize != held.took_over.len() || held.taking_over {
+            // Said twice before it was done.
+            return;
+        }
+        held.taking_over = true;
+        match (held.phase, part.lanes()) {
+            (Phase::Running, Some(_)) => {
+                self.acts.push_back(Act::TakeOver(part, from));
+                self.log(format!("takes over a part of the run from {from} on"));
+            }
+            (Phase::Running, None) => self.handle_took_over(Some("it is no part of a run".to_owned())),
+            _ => self.handle_took_over(Some("its run is over".to_owned())),
+        }
     }
 
     fn resume(&mut self, link: LinkId, now: Nanos, run: RunId, next: u32) {

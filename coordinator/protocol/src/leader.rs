@@ -7,7 +7,7 @@ use blaster_core::time::Nanos;
 use crate::clock::{ClockFilter, Offset};
 use crate::delta::Delta;
 use crate::message::{Datagram, First, Ready, Status, Task, ToAgent, ToLeader};
-use crate::shares::{TooMuch, Wish, by_rate, weights};
+use crate::shares::{Part, Spread, TooMuch, Wish, by_rate, spread, weights};
 
 /// Longest wait for all nodes to answer.
 const GATHER_MAX: Nanos = Nanos::from_secs(8);
@@ -39,6 +39,12 @@ const PERMIT_EVERY: Nanos = Nanos::from_millis(500);
 
 /// A node that nothing was heard of for so long is lost.
 const LOST_AFTER: Nanos = Nanos::from_millis(3_000);
+
+/// A node hears of what it takes over so long before.
+const NOTICE: Nanos = Nanos::from_secs(1);
+
+/// Of what a node measured that it can send, what it may be given: an open loop needs some rest.
+const MEASURED_USABLE: f64 = 0.9;
 
 /// Between two attempts to reach a node again.
 const RECONNECT_EVERY: Nanos = Nanos::from_millis(500);
@@ -80,6 +86,8 @@ pub enum OnLoss {
     Fail,
     /// The others go on, and what it should have sent is a gap.
     Degrade,
+    /// The others take its share over, within what they have room for, as soon as it must have stopped; until then it is a gap.
+    Rebalance,
 }
 
 /// What is to be done.
@@ -123,7 +131,9 @@ pub enum Failure {
     #[error(transparent)]
     TooMuch(#[from] TooMuch),
     /// A node that was lost, where that ends the run.
-    #[error("{node} was lost: {why}; --on-node-loss degrade goes on without it")]
+    #[error(
+        "{node} was lost: {why}; --on-node-loss degrade goes on without it, rebalance lets the others take its share"
+    )]
     Lost {
         /// Which.
         node: String,
@@ -178,6 +188,45 @@ pub struct Node {
     ended: Option<End>,
     /// When the leader was done with it.
     over: bool,
+    /// When, by our clock, it stops unless it is permitted longer.
+    permit_ends: Nanos,
+    /// How far from the common start its own may be.
+    start_bound: Nanos,
+    /// What it is to send.
+    holds: Vec<Hold>,
+    /// What it was told to take over, by number.
+    offers: Vec<Offer>,
+    /// What was its to send until it was lost.
+    handed: Vec<Handed>,
+}
+
+/// A part of the run that a node is to send.
+#[derive(Clone, Debug)]
+struct Hold {
+    part: Part,
+    /// From that moment of the run on.
+    from: Nanos,
+}
+
+/// A part that a node was told to take over.
+#[derive(Clone, Debug)]
+struct Offer {
+    part: Part,
+    from: Nanos,
+    /// Whose it was, and where that stands in its [`Node::handed`].
+    of: (usize, usize),
+    answered: bool,
+}
+
+/// What became of a part that a lost node was to send.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Handed {
+    /// The share of the whole run that it is.
+    pub share: f64,
+    /// It was the lost node's from this moment of the run on.
+    pub held_from: Nanos,
+    /// Another's from then on; none if nobody's.
+    pub until: Option<(usize, Nanos)>,
 }
 
 /// How a node's run ended.
@@ -299,11 +348,15 @@ impl Leader {
         let run = self.config.task.run;
         let node = &mut self.nodes[index];
         (node.linked, node.heard) = (true, now);
-        let message = match node.state {
-            State::Running => ToAgent::Resume { run, next },
-            _ => ToAgent::Status,
-        };
-        self.say(index, message);
+        if node.state != State::Running {
+            return self.say(index, ToAgent::Status);
+        }
+        self.say(index, ToAgent::Resume { run, next });
+        for number in 0..self.nodes[index].offers.len() {
+            if !self.nodes[index].offers[number].answered {
+                self.say_offer(index, number);
+            }
+        }
     }
 
     /// There is no link to a node, or it is no more.
@@ -369,6 +422,9 @@ impl Leader {
                 node.ended = Some(End { deltas, first, report });
                 self.end_if_complete(index, now);
             }
+            ToLeader::TookOver { run: of, number, refused } if of == run => {
+                self.took_over(index, number as usize, refused);
+            }
             ToLeader::Unknown { run: of } if of == run => {
                 self.lose(index, now, "its agent was started anew and has nothing of this run");
                 self.nodes[index].over = true;
@@ -377,6 +433,7 @@ impl Leader {
             ToLeader::Stopped(_)
             | ToLeader::Refused { .. }
             | ToLeader::Measured { .. }
+            | ToLeader::TookOver { .. }
             | ToLeader::Ready { .. }
             | ToLeader::Delta { .. }
             | ToLeader::Ended { .. }
@@ -478,6 +535,7 @@ impl Leader {
             && let Some(offset) = node.clock.offset(now)
         {
             node.permit_at = now + PERMIT_EVERY;
+            node.permit_ends = now + LEASE;
             // By whatever its clock really shows, it stops no later.
             let until = Nanos(offset.theirs(now + LEASE).0.saturating_sub(offset.bound.0));
             self.say(index, ToAgent::Permit { run, until });
@@ -569,6 +627,7 @@ impl Leader {
         for (position, &index) in nodes.iter().enumerate() {
             let node = &mut self.nodes[index];
             (node.state, node.weight, node.ready) = (State::Preparing, weights[position], None);
+            node.holds = vec![Hold { part: Part::default().of(&weights, position), from: Nanos::ZERO }];
             let task = Task { index: position as u32, weights: weights.clone(), ..self.config.task.clone() };
             self.say(index, ToAgent::Prepare(Box::new(task)));
         }
@@ -604,6 +663,7 @@ impl Leader {
             node.state = State::Running;
             (node.permit_at, node.heard) = (now, now);
             let offset = node.clock.offset(start).expect("it was compared");
+            node.start_bound = offset.bound;
             self.tend(index, now);
             self.say(index, ToAgent::Start { run, at: offset.theirs(start) });
         }
@@ -664,6 +724,79 @@ impl Leader {
             self.failure = Some(Failure::Lost { node: self.nodes[index].name.clone(), why: why.to_owned() });
             self.finish(false);
         }
+        if self.config.on_loss == OnLoss::Rebalance && self.stops == 0 {
+            self.hand_over(index, now);
+        }
+    }
+
+    /// Gives what a lost node was to send to the others, from when it must have stopped.
+    ///
+    /// By its own clock it sends nothing that is intended after its permit's end, and that end is at [`Node::permit_ends`] of our clock at the
+    /// latest. It counts from its own start, which is no further from the common one than its clock was known then.
+    fn hand_over(&mut self, lost: usize, now: Nanos) {
+        let (Some(start), Some(rate)) = (self.start, self.config.rate_max) else { return };
+        let stopped = (self.nodes[lost].permit_ends + self.nodes[lost].start_bound).max(now + NOTICE);
+        let from = stopped.saturating_sub(start);
+        if from >= self.config.length {
+            return;
+        }
+        let others: Vec<usize> = (0..self.nodes.len()).filter(|&node| self.nodes[node].goes_on()).collect();
+        for hold in std::mem::take(&mut self.nodes[lost].holds) {
+            let from = from.max(hold.from);
+            let share = hold.part.fraction();
+            let rooms: Vec<Wish> = others.iter().map(|&node| self.nodes[node].room(rate)).collect();
+            let Spread { mut weights, nobody } = spread(&rooms, rate * share);
+            let mut takers: Vec<Option<usize>> = others.iter().copied().map(Some).collect();
+            weights.push(nobody);
+            takers.push(None);
+            let (weights, takers): (Vec<u32>, Vec<_>) =
+                weights.into_iter().zip(takers).filter(|(weight, _)| *weight > 0).unzip();
+            for (position, taker) in takers.into_iter().enumerate() {
+                let part = hold.part.of(&weights, position);
+                let handed = Handed {
+                    share: part.fraction(),
+                    held_from: hold.from,
+                    until: taker.map(|taker| (taker, from)),
+                };
+                self.log_handed(lost, &handed);
+                self.nodes[lost].handed.push(handed);
+                let Some(taker) = taker else { continue };
+                let of = (lost, self.nodes[lost].handed.len() - 1);
+                let node = &mut self.nodes[taker];
+                node.holds.push(Hold { part: part.clone(), from });
+                node.offers.push(Offer { part, from, of, answered: false });
+                let number = node.offers.len() - 1;
+                self.say_offer(taker, number);
+            }
+        }
+    }
+
+    fn log_handed(&mut self, lost: usize, handed: &Handed) {
+        let percent = handed.share * 100.0;
+        let what = match handed.until {
+            Some((taker, from)) => {
+                format!("{percent:.1} % of the run go to {} from {from} on", self.nodes[taker].name)
+            }
+            None => format!("{percent:.1} % of the run stay a gap: no node has room for them (max-rps)"),
+        };
+        self.log(lost, &what);
+    }
+
+    fn say_offer(&mut self, node: usize, number: usize) {
+        let run = self.config.task.run;
+        let Offer { part, from, .. } = self.nodes[node].offers[number].clone();
+        self.say(node, ToAgent::TakeOver { run, number: number as u32, part, from });
+    }
+
+    fn took_over(&mut self, index: usize, number: usize, refused: Option<String>) {
+        let node = &mut self.nodes[index];
+        let Some(offer) = node.offers.get_mut(number).filter(|offer| !offer.answered) else { return };
+        offer.answered = true;
+        let (offer, Some(why)) = (offer.clone(), refused) else { return };
+        node.holds.retain(|hold| hold.part != offer.part);
+        let (lost, which) = offer.of;
+        self.nodes[lost].handed[which].until = None;
+        self.log(index, &format!("takes over nothing: {why}"));
     }
 
     /// A node takes no part; the others get ready anew, for other shares, or there is no run.
@@ -751,6 +884,11 @@ impl Node {
             lost: None,
             ended: None,
             over: false,
+            permit_ends: Nanos::ZERO,
+            start_bound: Nanos::ZERO,
+            holds: Vec::new(),
+            offers: Vec::new(),
+            handed: Vec::new(),
         }
     }
 
@@ -802,6 +940,29 @@ impl Node {
     /// How its run ended.
     pub fn ended(&self) -> Option<&End> {
         self.ended.as_ref()
+    }
+
+    /// What became of what it was to send, if it was lost; the share of what is still its own is not here.
+    pub fn handed(&self) -> &[Handed] {
+        &self.handed
+    }
+
+    /// The shares it was to send when it was lost and that nobody was told to take over, each with the moment of the run it is of.
+    pub fn unhanded(&self) -> impl Iterator<Item = (f64, Nanos)> {
+        self.holds.iter().map(|hold| (hold.part.fraction(), hold.from))
+    }
+
+    /// Whether it sends, as far as is known.
+    fn goes_on(&self) -> bool {
+        self.state == State::Running && self.lost.is_none() && self.ended.is_none() && !self.over
+    }
+
+    /// What it could send beside what it is to send of a run of `rate`.
+    fn room(&self, rate: f64) -> Wish {
+        let held: f64 = self.holds.iter().map(|hold| hold.part.fraction()).sum();
+        let measured = self.measured.map(|measured| measured as f64 * MEASURED_USABLE);
+        let most = [self.bounded_wish().rate_max, measured].into_iter().flatten().reduce(f64::min);
+        Wish { weight: self.wish.weight, rate_max: most.map(|most| most - rate * held) }
     }
 
     /// Whether it has a part in the run.

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::clock::Exchange;
 use crate::delta::Delta;
+use crate::shares::Part;
 
 /// Of all that is said here; a change that the other side would misunderstand changes it.
 pub const VERSION: u8 = 1;
@@ -38,6 +39,18 @@ pub enum ToAgent {
         run: RunId,
         /// By the agent's clock.
         until: Nanos,
+    },
+    /// Send this part of the run as well: who was to send it does no longer. Answered with [`ToLeader::TookOver`]; said again after a link
+    /// broke, and done once.
+    TakeOver {
+        /// Which run.
+        run: RunId,
+        /// Counted from 0 for each node.
+        number: u32,
+        /// Of the whole run's requests.
+        part: Part,
+        /// Those that are intended then or later, counted from the start.
+        from: Nanos,
     },
     /// Stop sending and wait for answers; `now`: do not wait.
     Finish {
@@ -96,6 +109,15 @@ pub enum ToLeader {
         run: RunId,
         /// What is about to be done, for the report.
         facts: Box<Ready>,
+    },
+    /// It sends that part as well; or why not.
+    TookOver {
+        /// Which run.
+        run: RunId,
+        /// Which of those it was told to.
+        number: u32,
+        /// What is in the way, if something is.
+        refused: Option<String>,
     },
     /// What a shard saw in an interval.
     Delta {

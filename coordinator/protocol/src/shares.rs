@@ -1,4 +1,82 @@
-//! How a run is shared out: whole weights, none above what its node may send.
+//! How a run is shared out: whole weights, none above what its node may send; and who takes over what a lost node was to send.
+
+use blaster_core::plan::lanes::{Lanes, share_out};
+use serde::{Deserialize, Serialize};
+
+/// A part of a run's requests: of a split a part, and of that again, from the outermost on.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Part {
+    splits: Vec<Split>,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+struct Split {
+    weights: Vec<u32>,
+    index: u32,
+}
+
+impl Part {
+    /// Of this part, what falls to `index` when it is split by `weights`.
+    pub fn of(&self, weights: &[u32], index: usize) -> Self {
+        let mut part = self.clone();
+        part.splits.push(Split { weights: weights.to_vec(), index: index as u32 });
+        part
+    }
+
+    /// Which requests these are; none if a split is none.
+    pub fn lanes(&self) -> Option<Lanes> {
+        self.splits.iter().try_fold(Lanes::whole(), |lanes, split| {
+            let index = split.index as usize;
+            let is_split = index < split.weights.len() && !split.weights.contains(&0);
+            is_split.then(|| lanes.split(&split.weights).swap_remove(index))
+        })
+    }
+
+    /// The share of all requests that it is.
+    pub fn fraction(&self) -> f64 {
+        let of_split = |split: &Split| {
+            let whole: f64 = split.weights.iter().map(|&weight| f64::from(weight)).sum();
+            split.weights.get(split.index as usize).map_or(0.0, |&weight| f64::from(weight) / whole)
+        };
+        self.splits.iter().map(of_split).product()
+    }
+}
+
+/// Who takes over how much of a rate: weights, and that of what nobody has room for.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Spread {
+    /// In the order of the wishes; 0 for who has no room.
+    pub weights: Vec<u32>,
+    /// What is left.
+    pub nobody: u32,
+}
+
+/// Spreads `rate` over nodes by weight, to none more than its `rate_max`, which is what it has room for.
+pub fn spread(rooms: &[Wish], rate: f64) -> Spread {
+    let most = |node: &Wish| (node.rate_max.unwrap_or(f64::INFINITY) / rate).clamp(0.0, 1.0);
+    let mut parts = vec![0; rooms.len()];
+    let mut is_full = vec![false; rooms.len()];
+    loop {
+        let free: Vec<usize> = (0..rooms.len()).filter(|&node| !is_full[node]).collect();
+        let left =
+            ROUND - (0..rooms.len()).filter(|&node| is_full[node]).map(|node| parts[node]).sum::<u32>();
+        if free.is_empty() {
+            return Spread { weights: parts, nobody: left };
+        }
+        let weights: Vec<u32> = free.iter().map(|&node| rooms[node].weight).collect();
+        let mut fits = true;
+        for (&node, share) in free.iter().zip(share_out(left.into(), &weights)) {
+            let room = (most(&rooms[node]) * f64::from(ROUND)) as u32;
+            parts[node] = (share as u32).min(room);
+            if share as u32 > room {
+                (is_full[node], fits) = (true, false);
+            }
+        }
+        if fits {
+            return Spread { weights: parts, nobody: 0 };
+        }
+    }
+}
 
 /// A node, and what it may be given.
 #[derive(Clone, Debug, PartialEq)]
@@ -51,7 +129,7 @@ pub fn weights(wishes: &[Wish], rate: Option<f64>) -> Result<Vec<u32>, TooMuch> 
             return if left == 0 { Ok(parts.into_iter().flatten().collect()) } else { Err(too_much()) };
         }
         let weights: Vec<u32> = free.iter().map(|&node| own[node]).collect();
-        let shares = blaster_core::plan::lanes::share_out(left.into(), &weights);
+        let shares = share_out(left.into(), &weights);
         let over = |(&node, &share): (&usize, &u64)| share as u32 > parts_max(&wishes[node]);
         let bound: Vec<usize> =
             free.iter().zip(&shares).filter(|&pair| over(pair)).map(|(&node, _)| node).collect();
@@ -74,6 +152,30 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+
+    #[test]
+    fn what_is_taken_over_stays_within_the_rooms_and_the_rest_is_nobodys() {
+        let spread = |rooms: &[(u32, Option<f64>)], rate| {
+            let Spread { weights, nobody } = super::spread(&wishes(rooms), rate);
+            (weights, nobody)
+        };
+        assert_eq!(spread(&[(1, None), (3, None)], 100.0), (vec![250, 750], 0));
+        assert_eq!(spread(&[(1, None), (3, Some(50.0))], 100.0), (vec![500, 500], 0));
+        assert_eq!(spread(&[(1, Some(10.0)), (3, Some(50.0))], 100.0), (vec![100, 500], 400));
+        assert_eq!(spread(&[(1, Some(0.0)), (1, Some(-5.0))], 100.0), (vec![0, 0], 1000));
+        assert_eq!(spread(&[], 100.0), (vec![], 1000));
+    }
+
+    #[test]
+    fn a_part_of_a_part_is_the_requests_of_both_splits() {
+        let part = Part::default().of(&[1, 3], 1).of(&[2, 1], 0);
+        assert_eq!(part.lanes(), Some(Lanes::whole().split(&[1, 3])[1].split(&[2, 1])[0].clone()));
+        assert!((part.fraction() - 0.5).abs() < 1e-12);
+        for wrong in [Part::default().of(&[1, 0], 0), Part::default().of(&[1], 1), Part::default().of(&[], 0)]
+        {
+            assert_eq!(wrong.lanes(), None);
+        }
+    }
 
     fn wishes(of: &[(u32, Option<f64>)]) -> Vec<Wish> {
         of.iter().map(|&(weight, rate_max)| Wish { weight, rate_max }).collect()

@@ -139,3 +139,79 @@ fn a_terminated_agent_ends_well_and_its_leader_knows_at_once() {
     assert_eq!(ended.status, Some(0), "{ended:?}");
     world.report().assert_adds_up();
 }
+
+#[test]
+fn the_others_take_a_killed_nodes_share_as_soon_as_it_must_have_stopped() {
+    let world = World::new();
+    let agents = [world.agent(&[]), world.agent(&[]), world.agent(&[])];
+    let flags = [
+        "--rps",
+        "600",
+        "-d",
+        "14s",
+        "--arrivals",
+        "uniform",
+        "--on-node-loss",
+        "rebalance",
+        "--allow-invalid",
+    ];
+    let leader = world.run(&agents.each_ref().map(|agent| agent.address), &flags);
+    world.until_seen(900);
+    agents[1].process.signal("KILL");
+    leader.until_said("of the run go to");
+    agents[0].process.until_said("takes over a part of the run");
+    agents[2].process.until_said("takes over a part of the run");
+    let ended = leader.end();
+    assert_eq!(ended.status, Some(0), "{ended:?}");
+    let report = world.report();
+    report.assert_adds_up();
+    assert_eq!(report.states(), ["done", "lost", "done"]);
+    let handed = report.nodes()[1]["handed_over"].as_array().unwrap();
+    assert_eq!(handed.len(), 2, "{handed:?}");
+    let from_s = handed[0]["from_s"].as_f64().unwrap();
+    let share: f64 = handed.iter().map(|part| part["share"].as_f64().unwrap()).sum();
+    assert!((share - 1.0 / 3.0).abs() < 1e-9 && from_s < 13.0, "{handed:?}");
+    // Every request of the whole that is intended from then on is sent, by one of the two, and none twice: of their own shares all, of the lost
+    // node's those of the last seconds.
+    let theirs: u64 =
+        [0, 2].iter().map(|&node| report.nodes()[node]["requests"]["scheduled"].as_u64().unwrap()).sum();
+    let taken = (0..8_400_u64).filter(|n| n % 3 == 1 && *n as f64 / 600.0 >= from_s).count() as u64;
+    assert!(theirs.abs_diff(5_600 + taken) <= 1, "{theirs}, of which {taken} were the lost node's");
+    let missing = report.missing();
+    assert_eq!((missing[0], *missing.last().unwrap()), (0.0, 0.0), "{missing:?}");
+    assert!(missing.iter().any(|share| (share - 1.0 / 3.0).abs() < 1e-9), "{missing:?}");
+    let reasons = report.at("/verdict/reasons").to_string();
+    assert!(reasons.contains("the others send 33.33 % of the run in its place since"), "{reasons}");
+}
+
+#[test]
+fn a_frozen_node_whose_share_was_given_away_sends_nothing_more() {
+    let world = World::new();
+    let agents = [world.agent(&[]), world.agent(&["--max-rps", "250"])];
+    let flags = ["--rps", "400", "-d", "14s", "--on-node-loss", "rebalance", "--allow-invalid"];
+    let leader = world.run(&agents.each_ref().map(|agent| agent.address), &flags);
+    world.until_seen(300);
+    agents[0].process.signal("STOP");
+    agents[1].process.until_said("takes over a part of the run");
+    // Beyond its permit.
+    sleep(Duration::from_secs(1));
+    agents[0].process.signal("CONT");
+    agents[0].process.until_said("the run is over");
+    let ended = leader.end();
+    assert_eq!(ended.status, Some(0), "{ended:?}");
+    let report = world.report();
+    report.assert_adds_up();
+    assert_eq!(report.states(), ["fetched", "done"]);
+    assert_eq!(
+        report.count("/requests/sent"),
+        world.sink.totals().requests,
+        "nobody sends what another counts"
+    );
+    // 250 of the 400 are all that the other may send: 200 were its own, and of the lost node's 200 it has room for 50.
+    let handed = report.nodes()[0]["handed_over"].as_array().unwrap();
+    assert_eq!(handed.len(), 1, "{handed:?}");
+    assert_eq!(handed[0]["share"], 0.125);
+    assert!(ended.stderr.contains("37.5 % of the run stay a gap"), "{}", ended.stderr);
+    let missing = report.missing();
+    assert!((missing.last().unwrap() - 0.375).abs() < 1e-9, "{missing:?}");
+}

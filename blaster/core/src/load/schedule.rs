@@ -39,6 +39,33 @@ impl Schedule {
         Self { leading: cursor.clone(), trailing: cursor, waiting: 0 }
     }
 
+    /// The part of `curve` that falls to `lanes` from the moment `from` on: what another was to send and no longer does.
+    ///
+    /// Uniform: exactly the requests of [`Self::new`] that are not intended before. Poisson: arrivals have no memory, so a stream of its own
+    /// that begins there is as good as the rest of the other's.
+    pub fn from_moment(curve: &Curve, arrivals: Arrivals, lanes: &Lanes, seed: u64, from: Nanos) -> Self {
+        let cursor = match arrivals {
+            Arrivals::Uniform => {
+                let next = first_not_before(curve.pieces(), lanes, from);
+                Cursor::new(curve.pieces(), Process::Uniform { next, lanes: lanes.clone() })
+            }
+            Arrivals::Poisson => {
+                let curve = curve.scaled(lanes.fraction());
+                let random = Rng::new(seed ^ lanes.fingerprint() ^ from.0.rotate_left(17));
+                Cursor::new(curve.pieces(), Process::Poisson { reached: curve.offered_before(from), random })
+            }
+        };
+        Self { leading: cursor.clone(), trailing: cursor, waiting: 0 }
+    }
+
+    /// Takes over the requests of another schedule, none of which has come due: from now on this is both. Where its moments are past by
+    /// now they come due at once, late as they are.
+    pub fn take_over(&mut self, other: Self) {
+        assert_eq!(other.waiting, 0, "nothing of a schedule that is taken over has come due");
+        self.leading.join(other.leading);
+        self.trailing.join(other.trailing);
+    }
+
     /// Lets everything intended up to `now` come due; returns how many did.
     #[inline]
     pub fn advance(&mut self, now: Nanos) -> u64 {
@@ -93,8 +120,16 @@ struct Cursor {
 
 #[derive(Clone, Debug)]
 enum Process {
-    Uniform { next: u64, lanes: Lanes },
-    Poisson { reached: f64, random: Rng },
+    Uniform {
+        next: u64,
+        lanes: Lanes,
+    },
+    Poisson {
+        reached: f64,
+        random: Rng,
+    },
+    /// Several processes at once; none of these is one like this.
+    Joined(Vec<Cursor>),
 }
 
 impl Cursor {
@@ -103,6 +138,26 @@ impl Cursor {
             Self { piece_end: pieces[0].after(), pieces: pieces.into(), piece: 0, process, next: None };
         cursor.step();
         cursor
+    }
+
+    /// Walks another process as well, from where each of them is.
+    fn join(&mut self, other: Self) {
+        let next = [self.next, other.next].into_iter().flatten().min();
+        match &mut self.process {
+            Process::Joined(parts) => parts.push(other),
+            Process::Uniform { .. } | Process::Poisson { .. } => {
+                let nothing = Self {
+                    pieces: Box::default(),
+                    piece: 0,
+                    piece_end: f64::NEG_INFINITY,
+                    process: Process::Joined(Vec::new()),
+                    next: None,
+                };
+                let own = std::mem::replace(self, nothing);
+                self.process = Process::Joined(vec![own, other]);
+            }
+        }
+        self.next = next;
     }
 
     /// Moves to the next request.
@@ -119,6 +174,15 @@ impl Cursor {
                 *reached += exponential(random);
                 *reached
             }
+            Process::Joined(parts) => {
+                if let Some(earliest) =
+                    parts.iter_mut().filter(|part| part.next.is_some()).min_by_key(|part| part.next)
+                {
+                    earliest.step();
+                }
+                self.next = parts.iter().filter_map(|part| part.next).min();
+                return;
+            }
         };
         while n >= self.piece_end {
             self.piece += 1;
@@ -133,6 +197,26 @@ impl Cursor {
         }
         self.next = Some(Nanos::from_secs_f64(self.pieces[self.piece].instant_s(n)));
     }
+}
+
+/// Which request of `lanes`, counted within them, is the first that is not intended before `from`.
+fn first_not_before(pieces: &[Piece], lanes: &Lanes, from: Nanos) -> u64 {
+    let is_before = |m: u64| {
+        let n = lanes.nth(m) as f64;
+        let piece = pieces.iter().find(|piece| n < piece.after());
+        piece.is_some_and(|piece| Nanos::from_secs_f64(piece.instant_s(n)) < from)
+    };
+    // Numbers of lanes rise, and so do moments with numbers.
+    let (mut low, mut high) = (0, pieces.last().map_or(0, |piece| piece.after() as u64 + 1));
+    while low < high {
+        let middle = low + (high - low) / 2;
+        if is_before(middle) {
+            low = middle + 1;
+        } else {
+            high = middle;
+        }
+    }
+    low
 }
 
 /// A sample of Exp(1): -ln(u) with u in (0, 1].
@@ -154,7 +238,10 @@ mod tests {
     }
 
     fn all(curve: &Curve, arrivals: Arrivals, lanes: &Lanes, seed: u64) -> Vec<u64> {
-        let mut schedule = Schedule::new(curve, arrivals, lanes, seed);
+        drain(Schedule::new(curve, arrivals, lanes, seed))
+    }
+
+    fn drain(mut schedule: Schedule) -> Vec<u64> {
         schedule.advance(Nanos::MAX);
         std::iter::from_fn(|| schedule.take()).map(|intended| intended.0).collect()
     }
@@ -266,5 +353,72 @@ mod tests {
             union.sort_unstable();
             prop_assert_eq!(union, whole);
         }
+
+        #[test]
+        fn what_others_take_over_of_a_lost_part_is_all_of_it_from_then_on(
+            curve in curves(),
+            nodes in prop::collection::vec(1_u32..4, 2..4),
+            survivors in prop::collection::vec(1_u32..4, 1..3),
+            from in 0_u64..10_000_000_000,
+        ) {
+            let from = Nanos(from);
+            let lost = Lanes::whole().split(&nodes).swap_remove(0);
+            let wanted: Vec<u64> =
+                all(&curve, Arrivals::Uniform, &lost, 0).into_iter().filter(|&due| due >= from.0).collect();
+            let mut taken: Vec<u64> = lost
+                .split(&survivors)
+                .iter()
+                .flat_map(|lanes| drain(Schedule::from_moment(&curve, Arrivals::Uniform, lanes, 0, from)))
+                .collect();
+            taken.sort_unstable();
+            prop_assert_eq!(taken, wanted);
+        }
+
+        #[test]
+        fn a_schedule_that_took_over_is_both_whenever_it_did(
+            curve in curves(),
+            poisson in any::<bool>(),
+            from in 0_u64..5_000_000_000,
+            taken_before in 0_usize..500,
+            times in 1_usize..4,
+        ) {
+            let arrivals = if poisson { Arrivals::Poisson } else { Arrivals::Uniform };
+            let parts = Lanes::whole().split(&[3, 1, 2, 2]);
+            let mut both = Schedule::new(&curve, arrivals, &parts[0], 5);
+            let mut expected = all(&curve, arrivals, &parts[0], 5);
+            both.advance(Nanos(from / 2));
+            let mut got: Vec<u64> = (0..taken_before).map_while(|_| both.take()).map(|due| due.0).collect();
+            for lanes in &parts[1..=times] {
+                let others = || Schedule::from_moment(&curve, arrivals, lanes, 5, Nanos(from));
+                expected.extend(drain(others()));
+                both.take_over(others());
+            }
+            let waiting = both.waiting();
+            prop_assert_eq!(both.advance(Nanos::MAX) + waiting, (expected.len() - got.len()) as u64);
+            let rest: Vec<u64> = std::iter::from_fn(|| both.take()).map(|due| due.0).collect();
+            prop_assert!(rest.is_sorted());
+            got.extend(rest);
+            got.sort_unstable();
+            expected.sort_unstable();
+            prop_assert_eq!(got, expected);
+            prop_assert!(both.next_due().is_none() && both.oldest_waiting().is_none());
+        }
+    }
+
+    /// A rate that is taken over at a moment is a rate from that moment on.
+    #[test]
+    fn taken_over_poisson_arrivals_have_their_rate_and_begin_then() {
+        let from = Nanos::from_secs(40);
+        let lanes = Lanes::whole().split(&[1, 3]).swap_remove(0);
+        let times =
+            drain(Schedule::from_moment(&constant(10_000.0, 100), Arrivals::Poisson, &lanes, 7, from));
+        assert!(times[0] >= from.0 && times[0] < from.0 + 10_000_000);
+        let (count, wanted) = (times.len() as f64, 2_500.0 * 60.0);
+        assert!((count - wanted).abs() < 5.0 * wanted.sqrt(), "{count}");
+        let first = |from| {
+            drain(Schedule::from_moment(&constant(10_000.0, 100), Arrivals::Poisson, &lanes, 7, from))[0]
+                - from.0
+        };
+        assert_ne!(first(Nanos::from_secs(40)), first(Nanos::from_secs(50)), "gaps are drawn anew");
     }
 }

@@ -250,6 +250,18 @@ impl<E: Engine> Worker<E> {
         self.flow.permitted_until = until;
     }
 
+    /// Sends what others were to send as well: a schedule a stream, beside its own. Nothing once sending has ended, nor in closed loop.
+    pub fn take_over(&mut self, schedules: Vec<Schedule>) {
+        if self.flow.phase != Phase::Running {
+            return;
+        }
+        for (stream, schedule) in self.flow.streams.iter_mut().zip(schedules) {
+            if let Some(own) = &mut stream.schedule {
+                own.take_over(schedule);
+            }
+        }
+    }
+
     /// The end of the permit, if it is what ended the sending.
     pub fn lapsed(&self) -> Option<Nanos> {
         self.flow.lapsed

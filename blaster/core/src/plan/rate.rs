@@ -218,6 +218,17 @@ impl Curve {
         Ok(curve)
     }
 
+    /// Requests offered before the moment `at`.
+    pub(crate) fn offered_before(&self, at: Nanos) -> f64 {
+        let at_s = at.as_secs_f64();
+        let part = |piece: &Piece| {
+            let within = (at_s - piece.begin_s).clamp(0.0, piece.length_s);
+            let rate_then = piece.from + (piece.to - piece.from) * within / piece.length_s;
+            (piece.from + rate_then) / 2.0 * within
+        };
+        self.pieces.iter().map(part).sum()
+    }
+
     /// The same curve at `factor` times the rate.
     pub(crate) fn scaled(&self, factor: f64) -> Self {
         let mut curve = Self { pieces: Vec::new() };

@@ -19,6 +19,9 @@ pub struct Node {
     pub cause: Option<String>,
     /// When it was found lost, in seconds from the start; before then it was silent.
     pub lost_at_s: Option<f64>,
+    /// Who sends, since it was lost, what it was to send: what of it is not here is nobody's.
+    #[serde(default)]
+    pub handed_over: Vec<HandedOver>,
     /// Of its program.
     pub version: Option<String>,
     /// Its share of the run.
@@ -45,6 +48,17 @@ pub struct Node {
     pub environment: Option<Environment>,
     /// How its generator did, likewise.
     pub generator: Option<Generator>,
+}
+
+/// A part of a run that was a lost node's and became another's.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct HandedOver {
+    /// Whose.
+    pub to: String,
+    /// Of the whole run.
+    pub share: f64,
+    /// Those requests that are intended so long after the start, or later.
+    pub from_s: f64,
 }
 
 /// How a node ended.
