@@ -2,6 +2,7 @@
 //! each once.
 
 mod fresh;
+mod gather;
 mod http1;
 mod recorder;
 mod schedule;
@@ -18,4 +19,5 @@ fn main() {
     worker::measure(&stopwatch);
     fresh::measure(&stopwatch);
     tape::measure(&stopwatch);
+    gather::measure(&stopwatch);
 }

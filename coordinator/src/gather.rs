@@ -1,17 +1,25 @@
 //! The leader's numbers: what all shards of all nodes saw, merged as one machine's would be, and what each node's come to.
 
-use blaster_core::load::recorder::Recorder;
+use std::collections::VecDeque;
+
+use blaster_core::load::recorder::{ClassRecord, Recorder};
 use blaster_core::load::worker::INTERVAL;
 use blaster_core::report::collector::{Collector, FinishedInterval};
-use blaster_core::report::latency::percentiles;
 use blaster_core::report::{Events, Requests};
 use coordinator_protocol::delta::{Delta, DeltaError};
 
-/// Merges deltas.
+/// Merges deltas. What all shards of all nodes saw of an interval is added up bucket by bucket first, and goes to the collector as one: a
+/// delta has hundreds of buckets, a histogram tens of thousands.
 pub struct Gatherer {
     collector: Collector,
+    /// For counts.
     scratch: Recorder,
     nodes: Vec<Tally>,
+    /// What was seen of intervals that not every shard has told of; the first is number `done`.
+    pending: VecDeque<Recorder>,
+    warmup: Recorder,
+    done: u32,
+    spare: Vec<Recorder>,
     /// So many a run has at most, with its draining.
     intervals_max: u32,
 }
@@ -19,8 +27,6 @@ pub struct Gatherer {
 /// What one node's deltas come to.
 #[derive(Debug)]
 pub struct Tally {
-    /// The first of its shards among all.
-    first_shard: usize,
     shards: Vec<Shard>,
     /// Counts of the measured part.
     pub requests: Requests,
@@ -51,8 +57,15 @@ struct Shard {
     classes: Vec<Requests>,
     /// The first interval it has not said.
     next: Option<u32>,
-    in_flight: u64,
+    ended: bool,
+    /// At the ends of intervals that are not finished, and of the last that is.
+    gauges: VecDeque<(u32, Gauges)>,
+    at_last: Gauges,
 }
+
+/// Backlog, in flight, connections open.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Gauges(u64, u64, u32);
 
 /// Why a node's delta is refused.
 #[derive(Debug, thiserror::Error)]
@@ -72,25 +85,25 @@ impl Gatherer {
     /// For nodes with so many shards each, and a run that is over after so many intervals at the latest.
     pub fn new(classes: Vec<String>, shards: &[u32], intervals_max: u32) -> Self {
         let count = classes.len();
-        let mut first_shard = 0;
-        let nodes = shards.iter().map(|&shards| {
-            let tally = Tally::new(first_shard, shards, count);
-            first_shard += shards as usize;
-            tally
-        });
-        let nodes: Vec<Tally> = nodes.collect();
+        let all_shards = shards.iter().sum::<u32>().max(1) as usize;
+        let mut collector = Collector::new(classes, all_shards, INTERVAL);
+        // The first stands for all; the others have cores, and are not waited for.
+        (1..all_shards).for_each(|shard| collector.shard_ended(shard));
         Self {
-            collector: Collector::new(classes, first_shard, INTERVAL),
+            collector,
             scratch: Recorder::new(count),
-            nodes,
+            nodes: shards.iter().map(|&shards| Tally::new(shards, count)).collect(),
+            pending: VecDeque::new(),
+            warmup: Recorder::new(count),
+            done: 0,
+            spare: Vec::new(),
             intervals_max,
         }
     }
 
     /// Takes in what a shard of a node saw.
     pub fn merge(&mut self, node: usize, delta: &Delta) -> Result<(), GatherError> {
-        self.scratch.clear();
-        delta.restore(&mut self.scratch)?;
+        delta.check(self.scratch.main_classes().len())?;
         let tally = &mut self.nodes[node];
         let shard = tally.shards.get_mut(delta.shard as usize).ok_or(GatherError::Shard(delta.shard))?;
         if let Some(interval) = delta.interval
@@ -98,43 +111,67 @@ impl Gatherer {
         {
             return Err(GatherError::Interval(interval));
         }
-        let recorder = &mut self.scratch;
-        for (sum, class) in shard.classes.iter_mut().zip(&recorder.classes) {
+        self.scratch.clear();
+        delta.add_counts_to(&mut self.scratch);
+        for (sum, class) in shard.classes.iter_mut().zip(&self.scratch.classes) {
             sum.merge(&Requests::of(class));
         }
-        shard.in_flight = recorder.in_flight_end;
-        if let Some(interval) = recorder.interval {
-            shard.next = Some(interval + 1);
-        }
-        for class in recorder.main_classes() {
+        for class in self.scratch.main_classes() {
             tally.requests.merge(&Requests::of(class));
             tally.events.merge(&Events::of(class));
         }
-        tally.latest.note(recorder);
-        self.collector.add(tally.first_shard + delta.shard as usize, recorder);
+        let (backlog, in_flight, connections) = delta.gauges();
+        let gauges = Gauges(backlog, in_flight, connections);
+        let Some(interval) = delta.interval else {
+            shard.at_last = gauges;
+            delta.add_to(&mut self.warmup);
+            return Ok(());
+        };
+        shard.next = Some(interval + 1);
+        // What comes after its interval was given up counts in the first that was not.
+        let interval = interval.max(self.done);
+        shard.gauges.push_back((interval, gauges));
+        tally.latest.note(interval, delta, self.scratch.main_classes());
+        delta.add_to(self.pending(interval));
+        self.finish_complete();
         Ok(())
     }
 
     /// A node says no more: its intervals are not waited for, and what waited on it to be sent will not be.
     pub fn end(&mut self, node: usize) {
-        let tally = &mut self.nodes[node];
-        for (index, shard) in tally.shards.iter_mut().enumerate() {
-            let recorder = &mut self.scratch;
-            recorder.clear();
-            recorder.interval = shard.next;
-            recorder.in_flight_end = shard.in_flight;
-            for (class, record) in shard.classes.iter_mut().zip(&mut recorder.classes) {
-                record.unsent_stopped = class.waiting();
-                class.merge(&Requests::of(record));
+        for index in 0..self.nodes[node].shards.len() {
+            let tally = &mut self.nodes[node];
+            let shard = &mut tally.shards[index];
+            shard.ended = true;
+            let waiting: Vec<u64> = shard.classes.iter().map(Requests::waiting).collect();
+            if waiting.iter().all(|&waiting| waiting == 0) {
+                continue;
             }
-            if recorder.classes.iter().any(|class| class.unsent_stopped > 0) {
-                for class in recorder.main_classes() {
-                    tally.requests.merge(&Requests::of(class));
-                }
-                self.collector.add(tally.first_shard + index, recorder);
+            let (was_begun, interval) = (shard.next.is_some(), shard.next.unwrap_or(0).max(self.done));
+            let Gauges(_, in_flight, connections) =
+                shard.gauges.back().map_or(shard.at_last, |(_, gauges)| *gauges);
+            let after = Gauges(0, in_flight, connections);
+            if was_begun {
+                shard.gauges.push_back((interval, after));
+            } else {
+                shard.at_last = after;
             }
-            self.collector.shard_ended(tally.first_shard + index);
+            self.scratch.clear();
+            for (record, waiting) in self.scratch.classes.iter_mut().zip(&waiting) {
+                record.unsent_stopped = *waiting;
+            }
+            for (sum, record) in shard.classes.iter_mut().zip(&self.scratch.classes) {
+                sum.merge(&Requests::of(record));
+            }
+            for class in self.scratch.main_classes() {
+                tally.requests.merge(&Requests::of(class));
+            }
+            let into = if was_begun { self.pending(interval) } else { &mut self.warmup };
+            for (record, waiting) in into.classes.iter_mut().zip(&waiting) {
+                record.unsent_stopped += waiting;
+            }
         }
+        self.finish_complete();
     }
 
     /// Does not wait for a lost node's intervals any longer; what comes later counts all the same.
@@ -143,8 +180,57 @@ impl Gatherer {
         if std::mem::replace(&mut tally.given_up, true) {
             return;
         }
-        let shards = tally.first_shard..tally.first_shard + tally.shards.len();
-        shards.for_each(|shard| self.collector.shard_ended(shard));
+        tally.shards.iter_mut().for_each(|shard| shard.ended = true);
+        self.finish_complete();
+    }
+
+    fn pending(&mut self, interval: u32) -> &mut Recorder {
+        let index = (interval - self.done) as usize;
+        while self.pending.len() <= index {
+            let classes = self.scratch.main_classes().len();
+            self.pending.push_back(self.spare.pop().unwrap_or_else(|| Recorder::new(classes)));
+        }
+        &mut self.pending[index]
+    }
+
+    /// Hands on what all shards have told of.
+    fn finish_complete(&mut self) {
+        let shards = || self.nodes.iter().flat_map(|tally| &tally.shards);
+        // None waits for a shard that has ended.
+        let next = shards().filter(|shard| !shard.ended).map(|shard| shard.next.unwrap_or(0)).min();
+        while !self.pending.is_empty() && next.is_none_or(|next| next > self.done) {
+            if self.done == 0 {
+                self.hand_on_warmup();
+            }
+            let mut recorder = self.pending.pop_front().expect("not empty");
+            let mut sum = Gauges::default();
+            for shard in self.nodes.iter_mut().flat_map(|tally| &mut tally.shards) {
+                while let Some(&(_, gauges)) =
+                    shard.gauges.front().filter(|(interval, _)| *interval <= self.done)
+                {
+                    shard.at_last = gauges;
+                    shard.gauges.pop_front();
+                }
+                sum = Gauges(
+                    sum.0 + shard.at_last.0,
+                    sum.1 + shard.at_last.1,
+                    sum.2.saturating_add(shard.at_last.2),
+                );
+            }
+            recorder.interval = Some(self.done);
+            (recorder.backlog_end, recorder.in_flight_end, recorder.connections_open) = (sum.0, sum.1, sum.2);
+            self.collector.add(0, &mut recorder);
+            recorder.clear();
+            self.spare.push(recorder);
+            self.done += 1;
+        }
+    }
+
+    /// The warm-up comes before all intervals.
+    fn hand_on_warmup(&mut self) {
+        self.warmup.interval = None;
+        self.collector.add(0, &mut self.warmup);
+        self.warmup.clear();
     }
 
     /// Intervals that all nodes have said, since the last call.
@@ -157,17 +243,23 @@ impl Gatherer {
         &self.nodes[node]
     }
 
-    /// All there is, to make a report of.
-    pub fn into_collector(self) -> Collector {
+    /// All there is, to make a report of; once all nodes have ended.
+    pub fn into_collector(mut self) -> Collector {
+        self.hand_on_warmup();
         self.collector
     }
 }
 
 impl Tally {
-    fn new(first_shard: usize, shards: u32, classes: usize) -> Self {
-        let shard = || Shard { classes: vec![Requests::default(); classes + 1], next: None, in_flight: 0 };
+    fn new(shards: u32, classes: usize) -> Self {
+        let shard = || Shard {
+            classes: vec![Requests::default(); classes + 1],
+            next: None,
+            ended: false,
+            gauges: VecDeque::new(),
+            at_last: Gauges::default(),
+        };
         Self {
-            first_shard,
             shards: (0..shards).map(|_| shard()).collect(),
             requests: Requests::default(),
             events: Events::default(),
@@ -183,25 +275,24 @@ impl Tally {
 }
 
 impl Latest {
-    fn note(&mut self, recorder: &Recorder) {
-        let Some(interval) = recorder.interval else { return };
+    fn note(&mut self, interval: u32, delta: &Delta, counts: &[ClassRecord]) {
         if interval > self.interval {
             *self = Self { interval, ..Self::default() };
         }
-        for class in recorder.main_classes() {
+        for class in counts {
             self.scheduled += class.scheduled;
             self.sent += class.sent;
-            for series in [&class.response_ok, &class.response_rest] {
-                let p99 = percentiles(series.histogram(), 0, [99.0])[0];
-                self.p99_ns = self.p99_ns.max(p99);
-            }
         }
+        self.p99_ns = self.p99_ns.max(delta.p99_ns());
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use blaster_core::report::Report;
+    use blaster_core::report::facts::RunFacts;
     use blaster_core::time::Nanos;
+    use coordinator_protocol::message::{decode, encode};
     use proptest::prelude::*;
 
     use super::*;
@@ -229,24 +320,50 @@ mod tests {
         // Each makes up to 64 nodes' histograms.
         #![proptest_config(ProptestConfig::with_cases(6))]
 
-        /// What 1 to 64 nodes say is what one recorder of all their samples would hold.
+        /// What 1 to 64 nodes say, of intervals in whatever order among each other, is what one recorder of all their samples would hold.
         #[test]
-        fn merging_is_exact_to_the_last_bucket(nodes in prop::collection::vec(prop::collection::vec(0_u64..10_000_000_000, 0..30), 1..65)) {
+        fn merging_is_exact_to_the_last_bucket(
+            nodes in prop::collection::vec(prop::array::uniform3(prop::collection::vec(0_u64..10_000_000_000, 0..20)), 1..65),
+            ahead in any::<bool>(),
+        ) {
             let mut gatherer = Gatherer::new(class(), &vec![1; nodes.len()], 100);
             let mut alone = Collector::new(class(), 1, INTERVAL);
+            let every = |node| (0..3_usize).map(move |interval| (node, interval));
+            let by_node: Vec<(usize, usize)> = (0..nodes.len()).flat_map(every).collect();
+            let mut order = by_node.clone();
+            if !ahead {
+                order.sort_by_key(|&(node, interval)| (interval, node));
+            }
+            for (node, interval) in order {
+                let delta = Delta::of(0, &recorder(interval as u32, &nodes[node][interval]));
+                let bytes = encode(&delta);
+                gatherer.merge(node, &decode(&bytes).unwrap()).unwrap();
+            }
             for (node, times) in nodes.iter().enumerate() {
-                gatherer.merge(node, &Delta::of(0, &recorder(0, times))).unwrap();
-                prop_assert_eq!(gatherer.tally(node).requests.sent, times.len() as u64);
+                prop_assert_eq!(gatherer.tally(node).requests.sent, times.concat().len() as u64);
                 gatherer.end(node);
             }
-            alone.add(0, &mut recorder(0, &nodes.concat()));
+            for interval in 0..3_u32 {
+                let all: Vec<u64> = nodes.iter().flat_map(|node| node[interval as usize].clone()).collect();
+                alone.add(0, &mut recorder(interval, &all));
+            }
             alone.finish();
             let (mut merged, mut one) = (gatherer.take_finished_intervals(), alone.take_finished_intervals());
-            prop_assert_eq!(merged.len(), one.len());
-            if let (Some(merged), Some(one)) = (merged.pop(), one.pop()) {
-                prop_assert_eq!(merged.response_time, one.response_time);
-                prop_assert_eq!((merged.row.sent, merged.row.ok, merged.row.p99_ns), (one.row.sent, one.row.ok, one.row.p99_ns));
+            // The last row of both is dropped if nothing is in it, which only the end of a collector tells.
+            let count = merged.len().min(one.len());
+            prop_assert!(count >= 2);
+            merged.truncate(count);
+            one.truncate(count);
+            for (merged, one) in merged.iter().zip(&one) {
+                prop_assert_eq!(&merged.response_time, &one.response_time);
+                prop_assert_eq!(&merged.row, &one.row);
             }
+            let report = |collector| Report::build(RunFacts::default(), collector);
+            let (merged, one) = (report(gatherer.into_collector()), report(alone));
+            prop_assert_eq!(merged.histograms, one.histograms);
+            prop_assert_eq!(merged.requests, one.requests);
+            prop_assert_eq!(merged.response_time_ns, one.response_time_ns);
+            prop_assert_eq!(merged.service_time_ns, one.service_time_ns);
         }
     }
 

@@ -2,7 +2,8 @@
 //!
 //! All histograms have the same bounds everywhere, so their buckets are all there is to say, and merging them is exact.
 
-use blaster_core::load::recorder::{ClassRecord, Recorder, Series, TIME_NS_MAX};
+use blaster_core::load::engine::ConnectFailure;
+use blaster_core::load::recorder::{ClassRecord, Failure, Recorder, STATUS_CODES, Series, TIME_NS_MAX};
 use blaster_core::time::Nanos;
 use serde::{Deserialize, Serialize};
 
@@ -55,10 +56,12 @@ struct Class {
     service: Buckets,
 }
 
-/// A histogram in transit: the distance of each bucket's time from the one before, and its count.
+/// A histogram in transit: of each bucket the distance of its time from the one before, and its count. An interval has thousands of them,
+/// and a leader thousands of intervals: they are read where they are.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 struct Buckets {
-    steps: Vec<(u64, u64)>,
+    #[serde(with = "bytes")]
+    steps: Vec<u8>,
     clipped: u64,
 }
 
@@ -108,42 +111,89 @@ impl Delta {
         }
     }
 
-    /// Writes it into `recorder`, which must be cleared, and is good for nothing after an error.
-    pub fn restore(&self, recorder: &mut Recorder) -> Result<(), DeltaError> {
-        if self.classes.len() != recorder.classes.len() {
+    /// Whether it can be merged into recorders of so many classes.
+    pub fn check(&self, classes: usize) -> Result<(), DeltaError> {
+        // The warm-up has a record as well.
+        let is_of_shape =
+            self.classes.len() == classes + 1 && self.connect_failures.len() == ConnectFailure::ALL.len();
+        if !is_of_shape {
             return Err(DeltaError::Shape);
         }
-        recorder.interval = self.interval;
+        self.classes.iter().try_for_each(Class::check)?;
+        let series = [&self.connect_time, &self.first_service, &self.turn_time];
+        series.into_iter().chain(&self.lateness).chain(&self.wire).try_for_each(Buckets::check)?;
+        possible(&self.connect_failures)?;
+        possible(&[
+            self.opened,
+            self.reopened,
+            self.backlog_end,
+            self.in_flight_end,
+            self.bytes_sent,
+            self.bytes_received,
+            self.sends,
+            self.turns,
+        ])
+    }
+
+    /// Adds all of it to what others saw, in `recorder`: gauges too, which are sums then. To be checked before.
+    pub fn add_to(&self, recorder: &mut Recorder) {
+        self.add_counts_to(recorder);
         for (class, record) in self.classes.iter().zip(&mut recorder.classes) {
-            class.restore(record)?;
+            class.response_ok.add_to(&mut record.response_ok);
+            class.response_rest.add_to(&mut record.response_rest);
+            class.service.add_to(&mut record.service);
         }
         let lateness = &mut recorder.lateness;
         let series = [&mut lateness.on_time, &mut lateness.blocked_whole, &mut lateness.blocked_own];
-        self.lateness.iter().zip(series).try_for_each(|(buckets, series)| buckets.restore(series))?;
-        self.connect_time.restore(&mut recorder.connect_time)?;
-        self.first_service.restore(&mut recorder.first_service)?;
-        self.turn_time.restore(&mut recorder.turn_time)?;
+        self.lateness.iter().zip(series).for_each(|(buckets, series)| buckets.add_to(series));
+        self.connect_time.add_to(&mut recorder.connect_time);
+        self.first_service.add_to(&mut recorder.first_service);
+        self.turn_time.add_to(&mut recorder.turn_time);
         let wire = &mut recorder.wire;
         let series = [&mut wire.before, &mut wire.between, &mut wire.after];
-        self.wire.iter().zip(series).try_for_each(|(buckets, series)| buckets.restore(series))?;
-        restore_counts(&self.connect_failures, &mut recorder.connect_failures)?;
-        recorder.connections_open = self.connections_open;
-        recorder.answers_before_close = self.answers_before_close;
-        // A sum over time: nanoseconds of an interval times requests in flight.
-        recorder.in_flight_ns = self.in_flight_ns;
-        for (count, into) in [
-            (self.opened, &mut recorder.opened),
-            (self.reopened, &mut recorder.reopened),
-            (self.backlog_end, &mut recorder.backlog_end),
-            (self.in_flight_end, &mut recorder.in_flight_end),
-            (self.bytes_sent, &mut recorder.bytes_sent),
-            (self.bytes_received, &mut recorder.bytes_received),
-            (self.sends, &mut recorder.sends),
-            (self.turns, &mut recorder.turns),
-        ] {
-            *into = possible(count)?;
+        self.wire.iter().zip(series).for_each(|(buckets, series)| buckets.add_to(series));
+    }
+
+    /// Adds its counts alone, without histograms.
+    pub fn add_counts_to(&self, recorder: &mut Recorder) {
+        for (class, record) in self.classes.iter().zip(&mut recorder.classes) {
+            class.add_counts_to(record);
         }
-        Ok(())
+        for (sum, add) in recorder.connect_failures.iter_mut().zip(&self.connect_failures) {
+            *sum += add;
+        }
+        recorder.answers_before_close =
+            [recorder.answers_before_close, self.answers_before_close].into_iter().flatten().min();
+        recorder.connections_open = recorder.connections_open.saturating_add(self.connections_open);
+        // A sum over time: nanoseconds of an interval times requests in flight.
+        recorder.in_flight_ns = recorder.in_flight_ns.saturating_add(self.in_flight_ns);
+        for (sum, add) in [
+            (&mut recorder.opened, self.opened),
+            (&mut recorder.reopened, self.reopened),
+            (&mut recorder.backlog_end, self.backlog_end),
+            (&mut recorder.in_flight_end, self.in_flight_end),
+            (&mut recorder.bytes_sent, self.bytes_sent),
+            (&mut recorder.bytes_received, self.bytes_received),
+            (&mut recorder.sends, self.sends),
+            (&mut recorder.turns, self.turns),
+        ] {
+            *sum += add;
+        }
+    }
+
+    /// What was waiting to be sent, in flight, and open when its interval ended.
+    pub fn gauges(&self) -> (u64, u64, u32) {
+        (self.backlog_end, self.in_flight_end, self.connections_open)
+    }
+
+    /// The longest of its classes' 99th percentiles of response times, warm-up aside; none without any.
+    pub fn p99_ns(&self) -> Option<u64> {
+        let measured = &self.classes[..self.classes.len().saturating_sub(1)];
+        measured
+            .iter()
+            .flat_map(|class| [&class.response_ok, &class.response_rest])
+            .filter_map(Buckets::p99_ns)
+            .max()
     }
 }
 
@@ -168,74 +218,165 @@ impl Class {
         }
     }
 
-    fn restore(&self, record: &mut ClassRecord) -> Result<(), DeltaError> {
-        restore_counts(&self.errors, &mut record.errors)?;
+    fn check(&self) -> Result<(), DeltaError> {
+        let codes_exist = self.status.iter().all(|(code, _)| usize::from(*code) < STATUS_CODES);
+        if self.errors.len() != Failure::ALL.len() || !codes_exist {
+            return Err(DeltaError::Shape);
+        }
+        possible(&self.errors)?;
+        self.status.iter().try_for_each(|&(_, count)| possible(&[count]))?;
+        [&self.response_ok, &self.response_rest, &self.service].into_iter().try_for_each(Buckets::check)?;
+        possible(&[
+            self.scheduled,
+            self.sent,
+            self.events_sent,
+            self.unsent_backlog,
+            self.unsent_stopped,
+            self.ok,
+            self.events_acknowledged,
+            self.events_by_status,
+            self.unexpected_status,
+        ])
+    }
+
+    fn add_counts_to(&self, record: &mut ClassRecord) {
+        for (sum, add) in record.errors.iter_mut().zip(&self.errors) {
+            *sum += add;
+        }
         for &(code, count) in &self.status {
-            *record.status.get_mut(usize::from(code)).ok_or(DeltaError::Shape)? = possible(count)?;
+            record.status[usize::from(code)] += count;
         }
-        self.response_ok.restore(&mut record.response_ok)?;
-        self.response_rest.restore(&mut record.response_rest)?;
-        self.service.restore(&mut record.service)?;
-        for (count, into) in [
-            (self.scheduled, &mut record.scheduled),
-            (self.sent, &mut record.sent),
-            (self.events_sent, &mut record.events_sent),
-            (self.unsent_backlog, &mut record.unsent_backlog),
-            (self.unsent_stopped, &mut record.unsent_stopped),
-            (self.ok, &mut record.ok),
-            (self.events_acknowledged, &mut record.events_acknowledged),
-            (self.events_by_status, &mut record.events_by_status),
-            (self.unexpected_status, &mut record.unexpected_status),
+        for (sum, add) in [
+            (&mut record.scheduled, self.scheduled),
+            (&mut record.sent, self.sent),
+            (&mut record.events_sent, self.events_sent),
+            (&mut record.unsent_backlog, self.unsent_backlog),
+            (&mut record.unsent_stopped, self.unsent_stopped),
+            (&mut record.ok, self.ok),
+            (&mut record.events_acknowledged, self.events_acknowledged),
+            (&mut record.events_by_status, self.events_by_status),
+            (&mut record.unexpected_status, self.unexpected_status),
         ] {
-            *into = possible(count)?;
+            *sum += add;
         }
-        Ok(())
     }
 }
 
 impl Buckets {
     fn of(series: &Series) -> Self {
         let mut before = 0;
-        let steps = series.buckets().map(|(time, count)| {
-            let step = time.0 - before;
+        let mut steps = Vec::new();
+        for (time, count) in series.buckets() {
+            put(&mut steps, time.0 - before);
+            put(&mut steps, count);
             before = time.0;
-            (step, count)
-        });
-        Self { steps: steps.collect(), clipped: series.clipped() }
+        }
+        Self { steps, clipped: series.clipped() }
     }
 
-    fn restore(&self, series: &mut Series) -> Result<(), DeltaError> {
-        let mut time = 0_u64;
-        for &(step, count) in &self.steps {
+    fn check(&self) -> Result<(), DeltaError> {
+        let (mut rest, mut time) = (&self.steps[..], 0_u64);
+        while !rest.is_empty() {
+            let step = take(&mut rest).ok_or(DeltaError::Shape)?;
             time = time.checked_add(step).filter(|&time| time <= BUCKET_NS_MAX).ok_or(DeltaError::Bounds)?;
-            series.add_buckets([(Nanos(time), possible(count)?)], 0);
+            possible(&[take(&mut rest).ok_or(DeltaError::Shape)?])?;
         }
-        series.add_buckets([], possible(self.clipped)?);
-        Ok(())
+        possible(&[self.clipped])
+    }
+
+    /// Its buckets' times, each with its count; up to what is none, which a checked one has not.
+    fn times(&self) -> impl Iterator<Item = (Nanos, u64)> {
+        let (mut rest, mut time) = (&self.steps[..], 0_u64);
+        std::iter::from_fn(move || {
+            time = time.saturating_add(take(&mut rest)?);
+            Some((Nanos(time), take(&mut rest)?))
+        })
+    }
+
+    fn add_to(&self, series: &mut Series) {
+        series.add_buckets(self.times(), self.clipped);
+    }
+
+    /// The upper end of the bucket that the 99th percentile lies in.
+    fn p99_ns(&self) -> Option<u64> {
+        let total: u64 = self.times().map(|(_, count)| count).sum();
+        let rank = (total * 99).div_ceil(100);
+        let mut below = 0;
+        let reached = self.times().find(|(_, count)| {
+            below += count;
+            below >= rank
+        });
+        reached.map(|(time, _)| time.0)
+    }
+}
+
+/// Writes a number, seven bits a byte, the low ones first; all bytes but the last have their high bit set (LEB128).
+fn put(bytes: &mut Vec<u8>, mut number: u64) {
+    while number >= 0x80 {
+        bytes.push(number as u8 | 0x80);
+        number >>= 7;
+    }
+    bytes.push(number as u8);
+}
+
+/// Reads a number off the front; none if there is no whole one.
+fn take(bytes: &mut &[u8]) -> Option<u64> {
+    let (mut number, mut shift) = (0_u64, 0);
+    loop {
+        let (&byte, rest) = bytes.split_first()?;
+        *bytes = rest;
+        number |= u64::from(byte & 0x7f).checked_shl(shift)?;
+        if byte < 0x80 {
+            return Some(number);
+        }
+        shift += 7;
+    }
+}
+
+/// Bytes as they are; a sequence of numbers would be read one by one.
+mod bytes {
+    use std::fmt;
+
+    use serde::de::{Deserializer, Error, Visitor};
+    use serde::ser::Serializer;
+
+    pub(super) fn serialize<S: Serializer>(bytes: &[u8], serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_bytes(bytes)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<u8>, D::Error> {
+        struct Bytes;
+
+        impl Visitor<'_> for Bytes {
+            type Value = Vec<u8>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("bytes")
+            }
+
+            fn visit_bytes<E: Error>(self, bytes: &[u8]) -> Result<Vec<u8>, E> {
+                Ok(bytes.to_vec())
+            }
+
+            fn visit_byte_buf<E: Error>(self, bytes: Vec<u8>) -> Result<Vec<u8>, E> {
+                Ok(bytes)
+            }
+        }
+
+        deserializer.deserialize_byte_buf(Bytes)
     }
 }
 
 /// Buckets go on up to the next power of two, and the last holds whatever is longer.
 const BUCKET_NS_MAX: u64 = TIME_NS_MAX.next_power_of_two();
 
-fn possible(count: u64) -> Result<u64, DeltaError> {
-    if count <= COUNT_MAX { Ok(count) } else { Err(DeltaError::Count) }
-}
-
-fn restore_counts(counts: &[u64], into: &mut [u64]) -> Result<(), DeltaError> {
-    if counts.len() != into.len() {
-        return Err(DeltaError::Shape);
-    }
-    for (&count, into) in counts.iter().zip(into) {
-        *into = possible(count)?;
-    }
-    Ok(())
+fn possible(counts: &[u64]) -> Result<(), DeltaError> {
+    if counts.iter().all(|&count| count <= COUNT_MAX) { Ok(()) } else { Err(DeltaError::Count) }
 }
 
 #[cfg(test)]
 mod tests {
     use blaster_core::load::engine::WireTimes;
-    use blaster_core::load::recorder::Failure;
     use proptest::prelude::*;
 
     use super::*;
@@ -276,7 +417,9 @@ mod tests {
             let received: Delta = postcard::from_bytes(&bytes).unwrap();
             prop_assert_eq!(&received, &delta);
             let mut again = Recorder::new(2);
-            received.restore(&mut again).unwrap();
+            received.check(2).unwrap();
+            received.add_to(&mut again);
+            again.interval = received.interval;
             // Whatever is in a recorder is in its delta.
             prop_assert_eq!(&Delta::of(3, &again), &delta);
             for (one, other) in recorder.classes.iter().zip(&again.classes) {
@@ -287,18 +430,47 @@ mod tests {
         }
     }
 
+    proptest! {
+        #[test]
+        fn numbers_are_read_as_written_and_noise_does_no_harm(numbers in prop::collection::vec(any::<u64>(), 0..20), noise in prop::collection::vec(any::<u8>(), 0..40)) {
+            let mut bytes = Vec::new();
+            numbers.iter().for_each(|&number| put(&mut bytes, number));
+            let mut rest = &bytes[..];
+            let read: Vec<u64> = std::iter::from_fn(|| take(&mut rest)).collect();
+            prop_assert_eq!(read, numbers);
+            let buckets = Buckets { steps: noise, clipped: 0 };
+            if buckets.check().is_ok() {
+                buckets.add_to(&mut Series::new());
+            }
+        }
+    }
+
+    #[test]
+    fn a_delta_knows_its_percentile_as_the_histogram_does() {
+        let times: Vec<u64> = (1..=1_000).map(|n| n * n * 37).collect();
+        let recorder = full(&times);
+        let wanted = recorder.classes[0].response_ok.histogram().value_at_quantile(0.99);
+        assert_eq!(Delta::of(0, &recorder).p99_ns(), Some(wanted));
+        assert_eq!(Delta::of(0, &Recorder::new(2)).p99_ns(), None);
+    }
+
     #[test]
     fn what_cannot_be_merged_exactly_is_refused() {
         let delta = Delta::of(0, &full(&[5]));
-        assert_eq!(delta.restore(&mut Recorder::new(3)), Err(DeltaError::Shape));
+        assert_eq!((delta.check(2), delta.check(3)), (Ok(()), Err(DeltaError::Shape)));
         let mut wide = delta.clone();
-        wide.connect_time.steps = vec![(TIME_NS_MAX, 1), (TIME_NS_MAX, 1)];
-        assert_eq!(wide.restore(&mut Recorder::new(2)), Err(DeltaError::Bounds));
+        for number in [TIME_NS_MAX, 1, TIME_NS_MAX, 1] {
+            put(&mut wide.connect_time.steps, number);
+        }
+        let mut cut = delta.clone();
+        cut.turn_time.steps.pop();
+        assert_eq!(cut.check(2), Err(DeltaError::Shape));
+        assert_eq!(wide.check(2), Err(DeltaError::Bounds));
         let mut lying = delta.clone();
         lying.classes[0].sent = u64::MAX;
-        assert_eq!(lying.restore(&mut Recorder::new(2)), Err(DeltaError::Count));
+        assert_eq!(lying.check(2), Err(DeltaError::Count));
         let mut strange = delta;
         strange.classes[0].status = vec![(1000, 1)];
-        assert_eq!(strange.restore(&mut Recorder::new(2)), Err(DeltaError::Shape));
+        assert_eq!(strange.check(2), Err(DeltaError::Shape));
     }
 }

@@ -155,15 +155,15 @@ mod tests {
 
     #[test]
     fn what_is_taken_over_stays_within_the_rooms_and_the_rest_is_nobodys() {
-        let spread = |rooms: &[(u32, Option<f64>)], rate| {
-            let Spread { weights, nobody } = super::spread(&wishes(rooms), rate);
+        let spread_out = |rooms: &[(u32, Option<f64>)], rate| {
+            let Spread { weights, nobody } = spread(&wishes(rooms), rate);
             (weights, nobody)
         };
-        assert_eq!(spread(&[(1, None), (3, None)], 100.0), (vec![250, 750], 0));
-        assert_eq!(spread(&[(1, None), (3, Some(50.0))], 100.0), (vec![500, 500], 0));
-        assert_eq!(spread(&[(1, Some(10.0)), (3, Some(50.0))], 100.0), (vec![100, 500], 400));
-        assert_eq!(spread(&[(1, Some(0.0)), (1, Some(-5.0))], 100.0), (vec![0, 0], 1000));
-        assert_eq!(spread(&[], 100.0), (vec![], 1000));
+        assert_eq!(spread_out(&[(1, None), (3, None)], 100.0), (vec![250, 750], 0));
+        assert_eq!(spread_out(&[(1, None), (3, Some(50.0))], 100.0), (vec![500, 500], 0));
+        assert_eq!(spread_out(&[(1, Some(10.0)), (3, Some(50.0))], 100.0), (vec![100, 500], 400));
+        assert_eq!(spread_out(&[(1, Some(0.0)), (1, Some(-5.0))], 100.0), (vec![0, 0], 1000));
+        assert_eq!(spread_out(&[], 100.0), (vec![], 1000));
     }
 
     #[test]
