@@ -23,19 +23,20 @@ const COUNTDOWN: Nanos = Nanos::from_millis(600);
 
 /// Between two exchanges with a node around the start, and in the run.
 const PING_EVERY_SYNC: Nanos = Nanos::from_millis(10);
-const PING_EVERY: Nanos = Nanos::from_millis(500);
+const PING_EVERY: Nanos = Nanos::from_secs(1);
 
 /// Exchanges one right behind the other: a CPU that slept takes longer to answer than one that just did, which would look like a
-/// difference between the clocks.
+/// difference between the clocks. In the run clocks only tell how long a permit is.
 const BURST: u32 = 4;
 
 /// Around the start nodes are left alone: who answers a ping may have to take the CPU from who sends.
 const QUIET_BEFORE: Nanos = Nanos::from_millis(30);
 const QUIET_AFTER: Nanos = Nanos::from_millis(20);
 
-/// A permit is for so long, and given anew so often: a node whose leader is gone stops within it.
-pub const LEASE: Nanos = Nanos::from_millis(3_500);
-const PERMIT_EVERY: Nanos = Nanos::from_millis(500);
+/// A permit is for so long, and given anew so often: a node whose leader is gone stops within it. One that is not heard of is lost before
+/// its permit ends, so that none stops unnoticed.
+pub const LEASE: Nanos = Nanos::from_millis(4_200);
+const PERMIT_EVERY: Nanos = Nanos::from_secs(1);
 
 /// A node that nothing was heard of for so long is lost.
 const LOST_AFTER: Nanos = Nanos::from_millis(3_000);
@@ -526,7 +527,7 @@ impl Leader {
         }
         if now >= node.ping_at {
             node.ping_at = now + if around_start { PING_EVERY_SYNC } else { PING_EVERY };
-            node.burst = BURST - 1;
+            node.burst = if around_start { BURST - 1 } else { 0 };
             self.acts.push_back(Act::Ping(index));
         }
         if now >= node.permit_at
