@@ -8,6 +8,8 @@
 pub mod agent;
 pub mod clock;
 pub mod delta;
+#[doc(hidden)]
+pub mod fuzz;
 pub mod leader;
 pub mod message;
 pub mod shares;
