@@ -240,7 +240,7 @@ pub struct SinkArgs {
     /// Where to listen
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:3000")]
     pub listen: SocketAddr,
-    /// What to play: event-api, control, null, high-latency, high-cpu or memory-leak
+    /// What to play: event-api, control, null, high-latency, high-cpu, memory-leak or metastable
     #[arg(long, value_name = "NAME", default_value = "event-api")]
     pub profile: Profile,
     /// Status of good answers, instead of the profile's
@@ -261,9 +261,15 @@ pub struct SinkArgs {
     /// Serve requests one after another, so long each: spin:50us; in place of the profile's own pace
     #[arg(long, value_name = "HOW", value_parser = spin, help_heading = "Pace")]
     pub service: Option<Nanos>,
-    /// How many requests --service, or high-cpu, serves at a time [default: 1]
+    /// How many requests --service, high-cpu or metastable serves at a time [default: 1]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=4096), help_heading = "Pace")]
     pub workers: Option<u32>,
+    /// Who waits longer than --patience asks N times more: the request takes 1 + N times as long; after twice that wait: 429 [default: 0; metastable: 3]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(..=1000), help_heading = "Pace")]
+    pub retries: Option<u32>,
+    /// How long a request waits before --retries [default: 200ms]
+    #[arg(long, value_name = "TIME", help_heading = "Pace")]
+    pub patience: Option<Nanos>,
     /// Requests a second that are taken; beyond them and the buffer: 429
     #[arg(long, value_name = "RPS", help_heading = "Pace")]
     pub capacity: Option<Rate>,
