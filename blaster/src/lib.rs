@@ -10,6 +10,7 @@ pub mod files;
 pub mod limits;
 mod link;
 mod machine;
+pub mod metrics;
 pub mod output;
 mod payload;
 pub mod payloads_command;
