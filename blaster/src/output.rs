@@ -6,6 +6,9 @@ pub mod hgrm;
 pub mod hlog;
 pub mod json;
 mod nodes;
+pub mod page;
+mod plot;
+mod scale;
 pub mod summary;
 mod text;
 

@@ -54,6 +54,11 @@ pub struct SloError {
 }
 
 impl Slo {
+    /// What is compared with, in nanoseconds or as a fraction.
+    pub fn bound(&self) -> f64 {
+        self.bound
+    }
+
     /// Whether `observed` (nanoseconds or a fraction) keeps it; an endless or unknown value keeps nothing.
     pub fn judge(&self, observed: Option<f64>) -> bool {
         observed.is_some_and(|observed| match self.comparison {

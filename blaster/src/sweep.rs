@@ -1,0 +1,3 @@
+//! The shell of a sweep.
+
+pub mod view;
