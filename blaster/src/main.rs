@@ -27,6 +27,7 @@ fn main() -> ExitCode {
     let result = match &cli.command {
         None => drive(&cli.run),
         Some(Command::Run(args)) => drive(args),
+        Some(Command::Sweep(_)) => unimplemented!(),
         Some(Command::Sink(args)) => serve(args),
         Some(Command::Payloads(command)) => payloads(command),
     };

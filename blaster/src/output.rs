@@ -10,6 +10,7 @@ pub mod page;
 mod plot;
 mod scale;
 pub mod summary;
+pub mod sweep;
 mod text;
 
 pub use text::cut;

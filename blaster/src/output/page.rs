@@ -110,14 +110,11 @@ fn latency(view: &View, axis: Axis) -> String {
         let at = height(limit.max(1.0).log10());
         panel.add(format_args!("<path class=\"line bound\" d=\"M{LEFT} {at:.1}H{:.1}\"/>", WIDTH - RIGHT));
     }
-    let quantiles: [(&str, fn(&Step) -> Option<u64>); 2] =
-        [("p50", |step| step.p50_ns), ("p99", |step| step.p99_ns)];
-    for (name, time) in quantiles {
-        panel.line(
-            name,
-            view.steps.iter().filter_map(|step| Some((axis.x(step.offered), height(log(time(step)?))))),
-        );
-    }
+    let median = view.steps.iter().map(|step| (step.offered, step.p50_ns));
+    let tail = view.steps.iter().map(|step| (step.offered, step.p99_ns));
+    let placed = |(rate, ns): (f64, Option<u64>)| Some((axis.x(rate), height(log(ns?))));
+    panel.line("p50", median.filter_map(placed));
+    panel.line("p99", tail.filter_map(placed));
     for step in &view.steps {
         let at = step.p99_ns.map(|ns| height(log(ns)));
         panel.point(step, at.unwrap_or(TOP));
