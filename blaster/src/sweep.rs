@@ -1,6 +1,356 @@
-//! The shell of a sweep: runs the trials that the search asks for, keeps each as soon as it is done, and shows what they came to.
+//! The shell of a sweep: runs the trials that are asked for, keeps each as soon as it is done, and shows what they came to.
+//!
+//! [`ladder`] names loads by itself. [`sitting`] carries them out through [`trial`] and keeps them in the [`journal`]; [`found`] is what
+//! they come to in numbers, [`told`] in words, [`view`] is what all outputs draw from.
 
+pub mod found;
 pub mod journal;
+pub mod ladder;
 pub mod live;
+pub mod results;
+pub mod sitting;
+pub mod told;
 pub mod trial;
 pub mod view;
+
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
+
+use blaster_core::plan::slo::{Slo, Slos};
+use blaster_core::report::Tool;
+use blaster_core::report::units::rate;
+use blaster_core::report::verdict::Status;
+use blaster_core::time::Nanos;
+
+use crate::cli::SweepArgs;
+use crate::exit;
+use crate::metrics::joined::first_to_run_out;
+use crate::metrics::{MetricsError, Watched};
+use crate::run::timestamp;
+use crate::settings::UsageError;
+use found::{Answer, Found, LimitedBy, SCHEMA, Sizing, StepRecord, by_rate};
+use journal::{Header, Journal, JournalError};
+use ladder::{Grade, Ladder};
+use live::Live;
+use sitting::{Sitting, Stopped};
+use trial::{Load, Local, TrialError};
+use view::View;
+
+/// What must hold, if nothing is said.
+const SLO_DEFAULT: &str = "p99<500ms,errors<1%";
+
+/// Where multiplying ends, if nothing is said.
+const UNTIL_DEFAULT: &str = "errors>10%";
+
+const FROM_DEFAULT: f64 = 100.0;
+const FACTOR_DEFAULT: f64 = 2.0;
+const BUDGET_DEFAULT: Nanos = Nanos::from_secs(600);
+
+/// Of a step of a ladder.
+const WARMUP: Nanos = Nanos::from_secs(1);
+const LENGTH: Nanos = Nanos::from_secs(5);
+
+/// A sweep that is over.
+pub struct Swept {
+    /// In numbers.
+    pub found: Found,
+    /// As it is shown.
+    pub view: View,
+    /// The exit status it deserves.
+    pub status: u8,
+    /// Why it could not go on, if it could not.
+    pub stopped: Option<Stopped>,
+    /// Where its trials are.
+    pub journal: PathBuf,
+}
+
+/// Why there is no sweep at all.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum SweepError {
+    /// The arguments cannot be.
+    #[error(transparent)]
+    Usage(#[from] UsageError),
+    /// Likewise.
+    #[error("{0}")]
+    Arguments(String),
+    /// Nothing could be kept.
+    #[error(transparent)]
+    Journal(#[from] JournalError),
+    /// The target's metrics.
+    #[error(transparent)]
+    Metrics(#[from] MetricsError),
+}
+
+/// What a sweep is to do, understood.
+struct Plan {
+    args: SweepArgs,
+    header: Header,
+    journal: Journal,
+    known: Vec<journal::Entry>,
+    slos: Vec<Slos>,
+}
+
+/// Carries a sweep out. `typed` is what its user typed, as [`SweepArgs::list`] has it; `seed` is used if none was given.
+pub fn sweep(args: &SweepArgs, typed: Vec<String>, seed: u64, live: &mut Live) -> Result<Swept, SweepError> {
+    let mut plan = Plan::new(args, typed, seed)?;
+    let metrics = plan.args.target_metrics.as_ref().map(Watched::start).transpose()?;
+    let mut run_args = plan.args.run.clone();
+    run_args.slo = plan.slos.clone();
+    let until = plan.until();
+    run_args.slo.extend(until.clone().map(|until| Slos(vec![until])));
+    let trials = Local::new(&run_args, plan.header.seed)?;
+    let known = std::mem::take(&mut plan.known);
+    if !known.is_empty() {
+        live.tell(&format!("going on after {} trials of {}", known.len(), plan.journal.path().display()));
+    }
+    let journal = plan.journal.path().to_owned();
+    let (args, header, slos) = (plan.args, plan.header, plan.slos);
+    let mut sitting = Sitting::new(trials, live, plan.journal, known, metrics);
+    let stopped = climb(&mut sitting, &args, until).err();
+    Ok(sum_up(&sitting, &args, header, &slos, stopped, journal))
+}
+
+impl Plan {
+    fn new(args: &SweepArgs, typed: Vec<String>, seed: u64) -> Result<Self, SweepError> {
+        if let Some(path) = &args.resume {
+            return Self::resume(args, typed, path);
+        }
+        let seed = args.run.seed.unwrap_or(seed);
+        let version = env!("CARGO_PKG_VERSION").to_owned();
+        let started_at = timestamp(SystemTime::now());
+        let header = Header { schema: journal::SCHEMA, version, started_at, seed, args: typed };
+        let slos = objectives(args)?;
+        refuse(args)?;
+        let path = journal_path(args, &header.started_at);
+        let journal = Journal::create(&path, &header)?;
+        Ok(Self { args: args.clone(), header, journal, known: Vec::new(), slos })
+    }
+
+    /// The sweep of a journal; what may be other in this sitting is.
+    fn resume(args: &SweepArgs, typed: Vec<String>, path: &Path) -> Result<Self, SweepError> {
+        if let Some(other) = typed.first() {
+            return Err(SweepError::Arguments(format!(
+                "--resume goes on with the arguments of {}: leave out {other}; only --budget, --allow-invalid and outputs may be given anew",
+                path.display()
+            )));
+        }
+        let (header, known, journal) = Journal::resume(path)?;
+        let mut before = SweepArgs::from_list(&header.args).map_err(|error| {
+            let problem = error.to_string().lines().next().unwrap_or_default().to_owned();
+            JournalError::Unreadable { path: path.to_owned(), problem }
+        })?;
+        before.budget = args.budget;
+        before.html.clone_from(&args.html);
+        before.run.json.clone_from(&args.run.json);
+        before.run.allow_invalid = args.run.allow_invalid;
+        let slos = objectives(&before)?;
+        Ok(Self { args: before, header, journal, known, slos })
+    }
+
+    fn until(&self) -> Option<Slo> {
+        let is_multiplied = self.args.factor.is_some() || self.args.until.is_some();
+        let default = || UNTIL_DEFAULT.parse().expect("a constant");
+        is_multiplied.then(|| self.args.until.clone().unwrap_or_else(default))
+    }
+}
+
+/// One for each `--slo`.
+fn objectives(args: &SweepArgs) -> Result<Vec<Slos>, SweepError> {
+    let slos = match args.run.slo.as_slice() {
+        [] => vec![SLO_DEFAULT.parse().expect("a constant")],
+        given => given.to_vec(),
+    };
+    for Slos(group) in &slos {
+        for (index, slo) in group.iter().enumerate() {
+            if let Some(other) = group[..index].iter().find(|other| slo.contradicts(other)) {
+                return Err(SweepError::Arguments(format!(
+                    "{} and {} cannot both hold: leave one of them out, or give each a --slo of its own",
+                    other.text, slo.text
+                )));
+            }
+        }
+    }
+    Ok(slos)
+}
+
+/// Flags of a run that a sweep sets itself, and limits that leave nothing to do.
+fn refuse(args: &SweepArgs) -> Result<(), SweepError> {
+    let run = &args.run;
+    let own = [
+        (run.rps.is_some(), "--rps", "it begins at --from"),
+        (run.eps.is_some(), "--eps", "it begins at --from, in requests"),
+        (run.stages.is_some(), "--stages", "give the loads with --steps"),
+        (run.duration.is_some(), "--duration", "give the time for all of it with --budget"),
+        (run.warmup.is_some(), "--warmup", "each trial has one already"),
+        (run.hgrm.is_some(), "--hgrm", "every trial's histograms are in --json"),
+        (run.hlog.is_some(), "--hlog", "every trial's histograms are in --json"),
+    ];
+    if let Some((_, flag, instead)) = own.into_iter().find(|(is_given, ..)| *is_given) {
+        return Err(SweepError::Arguments(format!(
+            "a sweep chooses its loads itself and knows no {flag}: {instead}"
+        )));
+    }
+    if let (Some(from), Some(to)) = (args.from, args.to)
+        && from > to
+    {
+        return Err(SweepError::Arguments(format!(
+            "--from {} is above --to {}: there is nothing between them",
+            rate(from.per_second()),
+            rate(to.per_second())
+        )));
+    }
+    if args.budget.is_some_and(|budget| budget < WARMUP + LENGTH) {
+        return Err(SweepError::Arguments(format!(
+            "--budget {} is too short for one step: give at least {}, and minutes for an answer",
+            args.budget.unwrap_or_default(),
+            WARMUP + LENGTH
+        )));
+    }
+    let on_stdout =
+        [&run.json, &args.html].into_iter().flatten().filter(|path| path.as_os_str() == "-").count();
+    if on_stdout > 1 {
+        return Err(UsageError::TwoOnStdout.into());
+    }
+    Ok(())
+}
+
+/// Beside the report, or named by the time where there is none.
+fn journal_path(args: &SweepArgs, started_at: &str) -> PathBuf {
+    match (&args.journal, &args.run.json) {
+        (Some(path), _) => path.clone(),
+        (None, Some(json)) if json.as_os_str() != "-" => {
+            let mut name = json.clone().into_os_string();
+            name.push(".journal");
+            name.into()
+        }
+        _ => format!("blaster-sweep-{}.journal", started_at.replace([':', '.'], "-")).into(),
+    }
+}
+
+/// Tries loads one after another.
+fn climb(sitting: &mut Sitting<'_, Local>, args: &SweepArgs, until: Option<Slo>) -> Result<(), Stopped> {
+    let from = args.from.map_or(FROM_DEFAULT, |rate| rate.per_second());
+    let mut ladder = if args.steps.is_empty() {
+        let until = until.unwrap_or_else(|| UNTIL_DEFAULT.parse().expect("a constant"));
+        Ladder::multiples(
+            from,
+            args.factor.unwrap_or(FACTOR_DEFAULT),
+            args.to.map(|to| to.per_second()),
+            until,
+        )
+    } else {
+        Ladder::named(args.steps.iter().map(|rate| rate.per_second()).collect())
+    };
+    let budget_s = args.budget.unwrap_or(BUDGET_DEFAULT).as_secs_f64();
+    while let Some(rate_) = ladder.next() {
+        if sitting.elapsed_s() + (WARMUP + LENGTH).as_secs_f64() > budget_s {
+            break;
+        }
+        let load = Load { rate: rate_, stages: None, warmup: WARMUP, length: LENGTH, connections: None };
+        let entry = sitting.trial(&load, &format!("{} req/s", rate(rate_)), None)?;
+        ladder.learn(&entry.report);
+    }
+    Ok(())
+}
+
+fn sum_up(
+    sitting: &Sitting<'_, Local>,
+    args: &SweepArgs,
+    header: Header,
+    slos: &[Slos],
+    stopped: Option<Stopped>,
+    journal: PathBuf,
+) -> Swept {
+    let steps: Vec<StepRecord> = by_rate(sitting.entries().iter())
+        .into_iter()
+        .map(|(offered, entries)| {
+            let grade = entries.last().map_or(Grade::Critical, |entry| Grade::of(&entry.report));
+            StepRecord {
+                offered,
+                decision: grade.name().to_owned(),
+                tone: grade.tone(),
+                target: entries.iter().rev().find_map(|entry| entry.usage.clone()),
+                trials: entries.iter().map(|entry| entry.report.clone()).collect(),
+            }
+        })
+        .collect();
+    let answers: Vec<Answer> = slos.iter().map(|slos| answer(slos, &steps)).collect();
+    let holds = answers.first().and_then(|answer| answer.holds_rps);
+    let is_interrupted = matches!(stopped, Some(Stopped::Trial(TrialError::Interrupted)));
+    let held: Vec<_> = steps
+        .iter()
+        .filter(|step| holds.is_some_and(|holds| step.offered <= holds))
+        .filter_map(|step| Some((step.trials.last()?.rate.completed, step.target.as_ref()?)))
+        .collect();
+    let runs_out = holds.and_then(|holds| first_to_run_out(&held, holds, args.target_cpus));
+    let ended = match &stopped {
+        None => "all loads were tried".to_owned(),
+        Some(why) => format!("{why}: go on with blaster sweep --resume {}", journal.display()),
+    };
+    let found = Found {
+        schema: SCHEMA,
+        tool: Tool { name: "blaster".to_owned(), version: header.version },
+        started_at: header.started_at,
+        duration_s: sitting.elapsed_s(),
+        interrupted: is_interrupted,
+        ended,
+        args: header.args,
+        seed: header.seed,
+        knee_rps: None,
+        peak_goodput_rps: steps.iter().map(|step| step.row().ok).reduce(f64::max),
+        collapse_rps: None,
+        kept_at_twice: None,
+        recovery: Vec::new(),
+        sizing: args.need.zip(holds).map(|(need, holds)| Sizing::of(need.per_second(), holds)),
+        runs_out,
+        answers,
+        steps,
+    };
+    let view = told::view(&found, &slos[0].0, Vec::new());
+    let status = status(&found, stopped.as_ref(), args.run.allow_invalid);
+    Swept { found, view, status, stopped, journal }
+}
+
+/// The highest load up to which each held.
+fn answer(Slos(slos): &Slos, steps: &[StepRecord]) -> Answer {
+    let holds = |step: &&StepRecord| {
+        let is_ours = |expr: &str| slos.iter().any(|slo| slo.text == expr);
+        step.trials.iter().all(|report| report.slo.iter().all(|slo| slo.ok || !is_ours(&slo.expr)))
+    };
+    let held = steps.iter().take_while(holds).count();
+    let last = held.checked_sub(1).map(|last| &steps[last]);
+    let next = steps.get(held);
+    let is_client = next
+        .into_iter()
+        .chain(last)
+        .any(|step| step.trials.iter().any(|report| report.verdict.status == Status::ClientLimited));
+    Answer {
+        slo: slos.iter().map(|slo| slo.text.as_str()).collect::<Vec<_>>().join(", "),
+        holds_rps: last.map(|step| step.offered),
+        interval: [last, next].map(|step| step.map(|step| step.offered)),
+        confidence: None,
+        limited_by: match next {
+            _ if is_client => LimitedBy::Client,
+            Some(_) => LimitedBy::Target,
+            None => LimitedBy::Reach,
+        },
+    }
+}
+
+fn status(found: &Found, stopped: Option<&Stopped>, allow_invalid: bool) -> u8 {
+    let answered =
+        found.steps.iter().flat_map(|step| &step.trials).any(|report| report.requests.completed > 0);
+    match stopped {
+        Some(Stopped::Trial(TrialError::Interrupted)) => exit::INTERRUPTED,
+        Some(_) => exit::FAILED,
+        None if !answered => exit::FAILED,
+        None if !allow_invalid
+            && found.answers.iter().any(|answer| answer.limited_by == LimitedBy::Client) =>
+        {
+            exit::CLIENT_LIMITED
+        }
+        None if found.answers.iter().any(|answer| answer.holds_rps.is_none()) => exit::SLO,
+        None => exit::DONE,
+    }
+}
