@@ -188,15 +188,11 @@ fn say_all(path: Option<&Path>, bytes: &[u8]) -> anyhow::Result<()> {
 
 /// Usage and plans that cannot be are 2, all else 1.
 fn failure_status(error: &anyhow::Error) -> u8 {
-    if error.is::<SweepError>() {
-        return exit::USAGE;
+    if let Some(error) = error.downcast_ref::<SweepError>() {
+        return error.status();
     }
     match error.downcast_ref::<RunError>() {
-        Some(RunError::Usage(_) | RunError::Limit(_) | RunError::Cores { .. } | RunError::Tape(_)) => {
-            exit::USAGE
-        }
-        Some(RunError::Interrupted) => exit::INTERRUPTED,
-        Some(_) => exit::FAILED,
+        Some(error) => exit::of_error(error),
         None if matches!(error.downcast_ref(), Some(SinkError::Probe(_))) => exit::USAGE,
         None if error.is::<UsageError>() || error.is::<blaster::results::ResultError>() => exit::USAGE,
         None => exit::FAILED,

@@ -80,6 +80,21 @@ pub enum SweepError {
     /// The target's metrics.
     #[error(transparent)]
     Metrics(#[from] MetricsError),
+    /// Not one trial was done.
+    #[error(transparent)]
+    Nothing(Stopped),
+}
+
+impl SweepError {
+    /// The exit status it deserves.
+    pub fn status(&self) -> u8 {
+        match self {
+            Self::Nothing(Stopped::Trial(TrialError::Interrupted)) => exit::INTERRUPTED,
+            Self::Nothing(Stopped::Trial(TrialError::Run(error))) => exit::of_error(error),
+            Self::Nothing(_) => exit::FAILED,
+            _ => exit::USAGE,
+        }
+    }
 }
 
 /// What a sweep is to do, understood.
@@ -107,8 +122,15 @@ pub fn sweep(args: &SweepArgs, typed: Vec<String>, seed: u64, live: &mut Live) -
     let journal = plan.journal.path().to_owned();
     let (args, header, slos) = (plan.args, plan.header, plan.slos);
     let mut sitting = Sitting::new(trials, live, plan.journal, known, metrics);
-    let stopped = climb(&mut sitting, &args, until).err();
-    Ok(sum_up(&sitting, &args, header, &slos, stopped, journal))
+    let ended = match climb(&mut sitting, &args, until) {
+        Err(why) if sitting.entries().is_empty() => {
+            // There is nothing in it to go on from.
+            let _ = std::fs::remove_file(&journal);
+            return Err(SweepError::Nothing(why));
+        }
+        ended => ended,
+    };
+    Ok(sum_up(&sitting, &args, header, &slos, ended, journal))
 }
 
 impl Plan {
@@ -181,8 +203,12 @@ fn refuse(args: &SweepArgs) -> Result<(), SweepError> {
         (run.rps.is_some(), "--rps", "it begins at --from"),
         (run.eps.is_some(), "--eps", "it begins at --from, in requests"),
         (run.stages.is_some(), "--stages", "give the loads with --steps"),
-        (run.duration.is_some(), "--duration", "give the time for all of it with --budget"),
-        (run.warmup.is_some(), "--warmup", "each trial has one already"),
+        (
+            run.duration.is_some() && !is_ladder(args),
+            "--duration",
+            "give the time for all of it with --budget",
+        ),
+        (run.warmup.is_some() && !is_ladder(args), "--warmup", "each trial has one already"),
         (run.hgrm.is_some(), "--hgrm", "every trial's histograms are in --json"),
         (run.hlog.is_some(), "--hlog", "every trial's histograms are in --json"),
     ];
@@ -200,11 +226,11 @@ fn refuse(args: &SweepArgs) -> Result<(), SweepError> {
             rate(to.per_second())
         )));
     }
-    if args.budget.is_some_and(|budget| budget < WARMUP + LENGTH) {
+    let (warmup, length) = step_times(args);
+    if let Some(budget) = args.budget.filter(|&budget| budget < warmup + length) {
         return Err(SweepError::Arguments(format!(
-            "--budget {} is too short for one step: give at least {}, and minutes for an answer",
-            args.budget.unwrap_or_default(),
-            WARMUP + LENGTH
+            "--budget {budget} is too short for one step: give at least {}, and minutes for an answer",
+            warmup + length
         )));
     }
     let on_stdout =
@@ -213,6 +239,16 @@ fn refuse(args: &SweepArgs) -> Result<(), SweepError> {
         return Err(UsageError::TwoOnStdout.into());
     }
     Ok(())
+}
+
+/// The loads are named beforehand.
+fn is_ladder(args: &SweepArgs) -> bool {
+    !args.steps.is_empty() || args.factor.is_some() || args.until.is_some()
+}
+
+/// Of a step of a ladder: what is not measured, and what is.
+fn step_times(args: &SweepArgs) -> (Nanos, Nanos) {
+    (args.run.warmup.unwrap_or(WARMUP), args.run.duration.unwrap_or(LENGTH))
 }
 
 /// Beside the report, or named by the time where there is none.
@@ -228,8 +264,17 @@ fn journal_path(args: &SweepArgs, started_at: &str) -> PathBuf {
     }
 }
 
+/// How a sweep ended that nothing stopped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Ended {
+    /// There was nothing more to try.
+    Done,
+    /// There was no time for more.
+    Budget,
+}
+
 /// Tries loads one after another.
-fn climb(sitting: &mut Sitting<'_, Local>, args: &SweepArgs, until: Option<Slo>) -> Result<(), Stopped> {
+fn climb(sitting: &mut Sitting<'_, Local>, args: &SweepArgs, until: Option<Slo>) -> Result<Ended, Stopped> {
     let from = args.from.map_or(FROM_DEFAULT, |rate| rate.per_second());
     let mut ladder = if args.steps.is_empty() {
         let until = until.unwrap_or_else(|| UNTIL_DEFAULT.parse().expect("a constant"));
@@ -243,15 +288,16 @@ fn climb(sitting: &mut Sitting<'_, Local>, args: &SweepArgs, until: Option<Slo>)
         Ladder::named(args.steps.iter().map(|rate| rate.per_second()).collect())
     };
     let budget_s = args.budget.unwrap_or(BUDGET_DEFAULT).as_secs_f64();
+    let (warmup, length) = step_times(args);
     while let Some(rate_) = ladder.next() {
-        if sitting.elapsed_s() + (WARMUP + LENGTH).as_secs_f64() > budget_s {
-            break;
+        if sitting.elapsed_s() + (warmup + length).as_secs_f64() > budget_s {
+            return Ok(Ended::Budget);
         }
-        let load = Load { rate: rate_, stages: None, warmup: WARMUP, length: LENGTH, connections: None };
+        let load = Load { rate: rate_, stages: None, warmup, length, connections: None };
         let entry = sitting.trial(&load, &format!("{} req/s", rate(rate_)), None)?;
         ladder.learn(&entry.report);
     }
-    Ok(())
+    Ok(Ended::Done)
 }
 
 fn sum_up(
@@ -259,9 +305,10 @@ fn sum_up(
     args: &SweepArgs,
     header: Header,
     slos: &[Slos],
-    stopped: Option<Stopped>,
+    ended: Result<Ended, Stopped>,
     journal: PathBuf,
 ) -> Swept {
+    let is_done = matches!(ended, Ok(Ended::Done));
     let steps: Vec<StepRecord> = by_rate(sitting.entries().iter())
         .into_iter()
         .map(|(offered, entries)| {
@@ -275,18 +322,19 @@ fn sum_up(
             }
         })
         .collect();
-    let answers: Vec<Answer> = slos.iter().map(|slos| answer(slos, &steps)).collect();
+    let answers: Vec<Answer> = slos.iter().map(|slos| answer(slos, &steps, is_done)).collect();
     let holds = answers.first().and_then(|answer| answer.holds_rps);
-    let is_interrupted = matches!(stopped, Some(Stopped::Trial(TrialError::Interrupted)));
+    let is_interrupted = matches!(ended, Err(Stopped::Trial(TrialError::Interrupted)));
     let held: Vec<_> = steps
         .iter()
         .filter(|step| holds.is_some_and(|holds| step.offered <= holds))
         .filter_map(|step| Some((step.trials.last()?.rate.completed, step.target.as_ref()?)))
         .collect();
     let runs_out = holds.and_then(|holds| first_to_run_out(&held, holds, args.target_cpus));
-    let ended = match &stopped {
-        None => "all loads were tried".to_owned(),
-        Some(why) => format!("{why}: go on with blaster sweep --resume {}", journal.display()),
+    let why = match &ended {
+        Ok(Ended::Done) => "all loads were tried".to_owned(),
+        Ok(Ended::Budget) => "the budget is used up: give more with --budget".to_owned(),
+        Err(why) => format!("{why}: go on with blaster sweep --resume {}", journal.display()),
     };
     let found = Found {
         schema: SCHEMA,
@@ -294,7 +342,7 @@ fn sum_up(
         started_at: header.started_at,
         duration_s: sitting.elapsed_s(),
         interrupted: is_interrupted,
-        ended,
+        ended: why,
         args: header.args,
         seed: header.seed,
         knee_rps: None,
@@ -308,12 +356,13 @@ fn sum_up(
         steps,
     };
     let view = told::view(&found, &slos[0].0, Vec::new());
+    let stopped = ended.err();
     let status = status(&found, stopped.as_ref(), args.run.allow_invalid);
     Swept { found, view, status, stopped, journal }
 }
 
 /// The highest load up to which each held.
-fn answer(Slos(slos): &Slos, steps: &[StepRecord]) -> Answer {
+fn answer(Slos(slos): &Slos, steps: &[StepRecord], is_done: bool) -> Answer {
     let holds = |step: &&StepRecord| {
         let is_ours = |expr: &str| slos.iter().any(|slo| slo.text == expr);
         step.trials.iter().all(|report| report.slo.iter().all(|slo| slo.ok || !is_ours(&slo.expr)))
@@ -333,7 +382,8 @@ fn answer(Slos(slos): &Slos, steps: &[StepRecord]) -> Answer {
         limited_by: match next {
             _ if is_client => LimitedBy::Client,
             Some(_) => LimitedBy::Target,
-            None => LimitedBy::Reach,
+            None if is_done => LimitedBy::Reach,
+            None => LimitedBy::Budget,
         },
     }
 }

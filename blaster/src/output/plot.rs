@@ -74,12 +74,14 @@ impl Plot<'_> {
         (share * (self.columns - 1) as f64).round() as usize
     }
 
-    /// The bracket of the limit as a shade, so that points stay in front of it.
+    /// The ends of the bracket of the limit; points stand in front of them.
     fn grid(&self) -> Grid {
         let mut grid = Grid::new(self.columns);
         if let Some((low, high)) = self.view.bracket {
             for row in &mut grid.rows {
-                row[self.column(low)..=self.column(high)].fill(('│', Tone::Plain));
+                for end in [low, high] {
+                    row[self.column(end)] = ('┊', Tone::Plain);
+                }
             }
         }
         grid

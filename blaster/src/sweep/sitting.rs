@@ -10,7 +10,7 @@ use crate::metrics::Watched;
 use crate::metrics::joined::Usage;
 
 /// How long a target that takes no connections is waited for: one that was overloaded may be starting again.
-const REVIVAL_MAX: Duration = Duration::from_secs(15);
+const REVIVAL_MAX: Duration = Duration::from_secs(10);
 
 /// How often it is asked meanwhile.
 const REVIVAL_EVERY: Duration = Duration::from_secs(1);
@@ -86,6 +86,10 @@ impl<'a, T: Trials> Sitting<'a, T> {
             match self.trials.run(load, index, self.live) {
                 // At the first trial it has not died: it was never there.
                 Err(TrialError::Gone(error)) if index > 0 => {
+                    if gives_up_at.is_none() {
+                        let wait = REVIVAL_MAX.as_secs();
+                        self.live.tell(&format!("{error}; waiting {wait} s for it to come back"));
+                    }
                     let gives_up_at = *gives_up_at.get_or_insert_with(|| Instant::now() + REVIVAL_MAX);
                     if Instant::now() >= gives_up_at {
                         return Err(TrialError::Gone(error).into());

@@ -1,7 +1,7 @@
 //! What was found, in sentences and marks.
 
 use blaster_core::plan::slo::Slo;
-use blaster_core::report::units::{percent, rate};
+use blaster_core::report::units::{grouped, percent, rate};
 use blaster_core::time::Nanos;
 
 use super::found::{Answer, Found, LimitedBy, Recovery, StepRecord};
@@ -14,7 +14,7 @@ pub fn view(found: &Found, slos: &[Slo], aftermaths: Vec<Aftermath>) -> View {
     lines.extend(found.sizing.as_ref().map(|sizing| {
         let text = format!(
             "{} such targets for {} req/s, at {:.0} % headroom",
-            sizing.targets,
+            grouped(sizing.targets),
             rate(sizing.need_rps),
             sizing.headroom * 100.0
         );
@@ -67,9 +67,12 @@ fn answer(answer: &Answer) -> Line {
     let holds = rate(holds);
     let (tone, text) = match answer.limited_by {
         LimitedBy::Target => (Tone::Good, format!("holds {holds} req/s{between}")),
+        LimitedBy::Budget if between.is_empty() => {
+            (Tone::Doubtful, format!("at least {holds} req/s: the sweep ended before anything failed"))
+        }
         LimitedBy::Budget => (
             Tone::Doubtful,
-            format!("holds {holds} req/s{between}: the budget ended before the limit was closer"),
+            format!("holds {holds} req/s{between}: the sweep ended before the limit was closer"),
         ),
         LimitedBy::Client => (
             Tone::Doubtful,

@@ -3,6 +3,7 @@
 use blaster_core::plan::rate::{Rate, RateSpec, Stages};
 use blaster_core::report::Report;
 use blaster_core::time::Nanos;
+use blaster_ring::system;
 
 use super::live::Live;
 use crate::cli::RunArgs;
@@ -89,6 +90,8 @@ pub struct Local {
     args: RunArgs,
     files: Bundle,
     seed: u64,
+    /// CPUs of this thread before any trial put it elsewhere.
+    cpus: Vec<usize>,
 }
 
 impl Local {
@@ -96,7 +99,7 @@ impl Local {
     pub fn new(args: &RunArgs, seed: u64) -> Result<Self, UsageError> {
         let gathering = Gathering::default();
         Settings::part(args, seed, &gathering, &Place::whole())?;
-        Ok(Self { args: args.clone(), files: gathering.into_bundle(), seed })
+        Ok(Self { args: args.clone(), files: gathering.into_bundle(), seed, cpus: system::allowed_cpus() })
     }
 }
 
@@ -104,6 +107,8 @@ impl Trials for Local {
     fn run(&mut self, load: &Load, index: u64, live: &mut Live) -> Result<Report, TrialError> {
         let mut settings =
             settings(&self.args, &self.files, load, self.seed, index).map_err(RunError::from)?;
+        // The trial before has put this thread where its shards were not; where that cannot be undone, there is less to choose from.
+        let _ = system::pin_thread(&self.cpus);
         let report = run(&mut settings, live)?;
         if live.is_interrupted() { Err(TrialError::Interrupted) } else { Ok(report) }
     }
