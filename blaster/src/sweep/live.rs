@@ -1,7 +1,10 @@
 //! A sweep while it goes on: signals in; what is tried, why, and how it goes, out.
 
+use blaster_core::report::Report;
 use blaster_core::report::collector::FinishedInterval;
 use blaster_core::report::facts::PlanFacts;
+use blaster_core::report::units::{percent, rate};
+use blaster_core::report::verdict::Status;
 use blaster_core::time::Nanos;
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
@@ -56,6 +59,26 @@ impl Live {
         }
     }
 
+    /// The trial is over: a line on it stays.
+    pub fn ended(&mut self, report: &Report) {
+        let times = &report.response_time_ns;
+        let time = |ns: Option<u64>| ns.map_or_else(|| "∞".to_owned(), |ns| Nanos(ns).to_string());
+        let verdict = match report.verdict.status {
+            Status::Valid => "",
+            Status::Suspect => " · suspect",
+            Status::ClientLimited => " · client-limited",
+        };
+        let line = format!(
+            "{} · ok {}/s · p50 {} · p99 {} · {} errors{verdict}",
+            self.purpose,
+            rate(report.rate.ok),
+            time(times.p50),
+            time(times.p99),
+            percent(report.requests.error_rate().unwrap_or(0.0)),
+        );
+        self.tell(&line);
+    }
+
     /// A line that stays, unless nothing is to be said.
     pub fn tell(&mut self, line: &str) {
         if self.screen.style != Style::Silent {
@@ -74,9 +97,12 @@ impl Live {
         self.interrupts > 0
     }
 
-    /// No live line any more.
+    /// No live line any more, and some room before what follows it on a terminal.
     pub fn finish(mut self) {
         self.screen.wipe();
+        if self.screen.style == Style::Live {
+            self.screen.say("");
+        }
     }
 
     fn hear(&mut self) {

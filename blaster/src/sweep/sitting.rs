@@ -103,6 +103,7 @@ impl<'a, T: Trials> Sitting<'a, T> {
             Usage::of(&metrics.between(from_s, metrics.now_s()), report.rate.completed)
         });
         let entry = Entry { began_s, ended_s: self.elapsed_s(), report, usage };
+        self.live.ended(&entry.report);
         self.journal.add(&entry)?;
         Ok(entry)
     }

@@ -63,13 +63,13 @@ pub trait Trials {
 pub enum TrialError {
     /// The target takes no connections.
     #[error("{0}")]
-    Gone(RunError),
+    Gone(Box<RunError>),
     /// Stopped by the user.
     #[error("interrupted")]
     Interrupted,
     /// It cannot be carried out.
     #[error(transparent)]
-    Run(RunError),
+    Run(Box<RunError>),
     /// Likewise, by those who were to do it.
     #[error("{0}")]
     Elsewhere(String),
@@ -79,8 +79,8 @@ impl From<RunError> for TrialError {
     fn from(error: RunError) -> Self {
         match error {
             RunError::Interrupted => Self::Interrupted,
-            RunError::NoConnection { .. } | RunError::ClosedAtOnce { .. } => Self::Gone(error),
-            error => Self::Run(error),
+            RunError::NoConnection { .. } | RunError::ClosedAtOnce { .. } => Self::Gone(error.into()),
+            error => Self::Run(error.into()),
         }
     }
 }

@@ -1,6 +1,8 @@
 //! A sweep as it is shown: what the terminal, the page and the tables all draw from. No numbers are made here that they could disagree in.
 
 use blaster_core::plan::slo::{Metric, Slo};
+use blaster_core::report::Report;
+use blaster_core::report::collector::IntervalRow;
 use serde::{Deserialize, Serialize};
 
 use crate::metrics::joined::{RunsOut, Usage};
@@ -111,6 +113,16 @@ pub struct Aftermath {
     pub tone: Tone,
     /// Second by second: when, requests per second offered and answered as wanted.
     pub seconds: Vec<(f64, f64, f64)>,
+}
+
+impl Aftermath {
+    /// Of a trial that overloaded its target and then let go.
+    pub fn of(report: &Report, line: Line) -> Self {
+        let second = |row: &IntervalRow| (row.t_s, row.scheduled as f64, row.ok as f64);
+        // What is drained after the end is no second of the trial.
+        let rows = report.intervals.iter().filter(|row| row.t_s < report.duration_s);
+        Self { label: line.text, tone: line.tone, seconds: rows.map(second).collect() }
+    }
 }
 
 /// The bound of the first objective on a percentile or the longest response time, in nanoseconds.

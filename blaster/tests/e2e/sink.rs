@@ -505,7 +505,7 @@ fn whoever_loses_patience_asks_again_and_is_refused_in_the_end() {
     let [ok, refused] = ["ok", "overload"].map(|kind| metrics[&format!("answers_total{{kind=\"{kind}\"}}")]);
     assert_eq!((metrics["requests"], ok + refused), (31, 31));
     assert_eq!(text.matches("HTTP/1.1 429 ").count() as u64, refused);
-    assert!(refused > 0 && metrics["retries"] > 0 && metrics["retries"] % 2 == 0, "{metrics:?}");
+    assert!(refused > 0 && metrics["retries"] > 0 && metrics["retries"].is_multiple_of(2), "{metrics:?}");
     // The others took 20 ms each: the first, and any that came when no more than 50 ms were left to do.
     assert!(metrics["retries"] / 2 < ok, "{metrics:?}");
     assert_eq!(metrics["queue"], 0, "all is done");
