@@ -13,6 +13,7 @@ pub mod told;
 pub mod trial;
 pub mod view;
 
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
@@ -144,8 +145,7 @@ impl Plan {
         let header = Header { schema: journal::SCHEMA, version, started_at, seed, args: typed };
         let slos = objectives(args)?;
         refuse(args)?;
-        let path = journal_path(args, &header.started_at);
-        let journal = Journal::create(&path, &header)?;
+        let journal = new_journal(args, &header)?;
         Ok(Self { args: args.clone(), header, journal, known: Vec::new(), slos })
     }
 
@@ -251,17 +251,32 @@ fn step_times(args: &SweepArgs) -> (Nanos, Nanos) {
     (args.run.warmup.unwrap_or(WARMUP), args.run.duration.unwrap_or(LENGTH))
 }
 
-/// Beside the report, or named by the time where there is none.
-fn journal_path(args: &SweepArgs, started_at: &str) -> PathBuf {
-    match (&args.journal, &args.run.json) {
-        (Some(path), _) => path.clone(),
-        (None, Some(json)) if json.as_os_str() != "-" => {
+/// A new journal: where it was asked for, else beside the report, else named by the time. Where an earlier sweep's stands in the way of a
+/// place that nobody asked for, it gets a number.
+fn new_journal(args: &SweepArgs, header: &Header) -> Result<Journal, JournalError> {
+    if let Some(path) = &args.journal {
+        return Journal::create(path, header);
+    }
+    let name = match &args.run.json {
+        Some(json) if json.as_os_str() != "-" => {
             let mut name = json.clone().into_os_string();
             name.push(".journal");
-            name.into()
+            name
         }
-        _ => format!("blaster-sweep-{}.journal", started_at.replace([':', '.'], "-")).into(),
+        _ => format!("blaster-sweep-{}.journal", header.started_at.replace([':', '.'], "-")).into(),
+    };
+    let mut path = PathBuf::from(&name);
+    for number in 2.. {
+        match Journal::create(&path, header) {
+            Err(JournalError::Open { error, .. }) if error.kind() == ErrorKind::AlreadyExists => {
+                let mut numbered = name.clone();
+                numbered.push(format!(".{number}"));
+                path = numbered.into();
+            }
+            outcome => return outcome,
+        }
     }
+    unreachable!("numbers do not end")
 }
 
 /// How a sweep ended that nothing stopped.

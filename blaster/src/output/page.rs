@@ -54,7 +54,7 @@ const STYLE: &str = "\
 @media(prefers-color-scheme:dark){:root{--paper:#15171a;--ink:#e6e4df;--soft:#989ca1;--rule:#33373c;--good:#4cc38a;--bad:#ff7a66;--doubtful:#f0b429;--blue:#7eb0ff;--shade:#7eb0ff2b}}
 *{box-sizing:border-box}body{margin:0;background:var(--paper);color:var(--ink);font:15px/1.5 system-ui,sans-serif}
 main{max-width:960px;margin:0 auto;padding:24px 20px 60px}h2{font-size:16px;margin:34px 0 2px}.note{color:var(--soft);font-size:13px;margin:0 0 4px}
-.heading{color:var(--soft);margin:0 0 14px}.answers{list-style:none;margin:0;padding:0}.answers li{padding:3px 0}.answers b{display:inline-block;min-width:11em}
+.heading{color:var(--soft);margin:0 0 14px}.answers{list-style:none;margin:0;padding:0}.answers li{padding:3px 0;display:grid;grid-template-columns:minmax(8em,15em) 1fr;gap:1em}
 .good b,td.good{color:var(--good)}.bad b,td.bad{color:var(--bad)}.doubtful b,td.doubtful{color:var(--doubtful)}
 svg{width:100%;height:auto;display:block;font:12px system-ui,sans-serif}svg text{fill:var(--soft)}.grid{stroke:var(--rule)}.shade{fill:var(--shade)}
 .line{fill:none;stroke-width:1.5}.p99,.ok{stroke:var(--blue)}.p50{stroke:var(--soft)}.bound{stroke:var(--bad);stroke-dasharray:6 4}.ideal{stroke:var(--soft);stroke-dasharray:1 5;stroke-linecap:round}

@@ -47,7 +47,9 @@ pub struct Entry {
 #[derive(Debug, thiserror::Error)]
 pub enum JournalError {
     /// Not to be opened.
-    #[error("cannot open the journal {path}: {error}: choose another with --journal")]
+    #[error(
+        "cannot open the journal {path}: {error}: choose another with --journal, or go on with it by --resume"
+    )]
     Open {
         /// Which.
         path: PathBuf,

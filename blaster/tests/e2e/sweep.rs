@@ -191,6 +191,9 @@ fn a_journal_that_was_cut_short_loses_one_trial_and_takes_no_other_arguments() {
     let journal = directory.path("s.json.journal");
     let whole = std::fs::read(&journal).expect("a journal");
     std::fs::write(&journal, &whole[..whole.len() - 100]).expect("it can be written");
+    let again = swept(&directory, &[&["--steps", "100"][..], &SHORT, &[&sink.address]].concat());
+    assert_eq!(again.status, Some(0), "{again:#?}");
+    assert_eq!(lines(&directory.path("s.json.journal.2")), 2, "it does not touch the first");
     let ended = swept(&directory, &["--resume", journal.to_str().unwrap(), "--steps", "5"]);
     assert!(ended.status == Some(2) && ended.stderr.contains("leave out --steps=5"), "{ended:#?}");
     let ended = swept(&directory, &["--resume", journal.to_str().unwrap()]);
