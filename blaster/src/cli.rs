@@ -252,7 +252,7 @@ pub struct RunArgs {
     mut_arg("hgrm", hide), mut_arg("hlog", hide),
     mut_arg("duration", |arg| arg.help("With --steps or --factor: how long to measure each load [default: 5s]")),
     mut_arg("warmup", |arg| arg.help("With --steps or --factor: record what is intended in this time of each load apart [default: 1s]")),
-    mut_arg("connections", |arg| arg.help("Total connections [default: 64, and more where a load wants them]")),
+    mut_arg("connections", |arg| arg.help("Total connections to begin with [default: 256]; more where a load has too few")),
     mut_arg("slo", |arg| arg.help("What must hold: p99<500ms, max<2s, errors<1%; each gets an answer of its own if repeated [default: p99<500ms,errors<1%]")),
     mut_arg("json", |arg| arg.help("Write the sweep (JSON, with every trial's report) here; `-` is standard output")),
 )]
