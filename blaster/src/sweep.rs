@@ -319,10 +319,26 @@ fn said(report: &Report, slos: &Slos) -> Said {
         _ if is_plan_limited || report.verdict.status == Status::ClientLimited => Said::Spoiled,
         // What is late through us may have failed through us; what held all the same held.
         false if is_client_s => Said::Spoiled,
+        true if is_rising(report) => Said::Bad,
         true => Said::Good,
         false => Said::Bad,
     }
 }
+
+/// Whether waiting grew from second to second: a load that is held as long as a trial lasts, and no longer.
+fn is_rising(report: &Report) -> bool {
+    let whole = report.intervals.iter().filter(|row| row.t_s >= 0.0 && row.t_s + 1.0 <= report.duration_s);
+    let medians: Vec<u64> = whole.filter_map(|row| row.p50_ns).collect();
+    let (Some(first), Some(last)) = (medians.first(), medians.last()) else { return false };
+    medians.len() >= RISING_MIN
+        && medians.windows(2).all(|pair| pair[0] < pair[1])
+        && *last >= 2 * first
+        && last - first >= RISING_NS_MIN
+}
+
+/// Fewer seconds may rise by chance; a rise of less may be noise.
+const RISING_MIN: usize = 4;
+const RISING_NS_MIN: u64 = 2_000_000;
 
 /// The code of the reason that asks for more connections.
 const PLAN_LIMITED: &str = "plan_limited";
