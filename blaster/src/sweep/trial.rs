@@ -1,7 +1,5 @@
 //! One trial: a run like any other, at a load that the search names.
 
-use std::time::Duration;
-
 use blaster_core::plan::rate::{Rate, RateSpec, Stages};
 use blaster_core::report::Report;
 use blaster_core::time::Nanos;
@@ -105,23 +103,13 @@ impl Local {
     }
 }
 
-/// Before a trial that could not be set up is tried once more.
-const BUSY_PAUSE: Duration = Duration::from_secs(1);
-
 impl Trials for Local {
     fn run(&mut self, load: &Load, index: u64, live: &mut Live) -> Result<Report, TrialError> {
         let mut settings =
             settings(&self.args, &self.files, load, self.seed, index).map_err(RunError::from)?;
         // The trial before has put this thread where its shards were not; where that cannot be undone, there is less to choose from.
         let _ = system::pin_thread(&self.cpus);
-        let report = match run(&mut settings, live) {
-            // The kernel may still be busy with the rings of the trial before.
-            Err(RunError::Shard(_) | RunError::Limit(_)) if index > 0 => {
-                std::thread::sleep(BUSY_PAUSE);
-                run(&mut settings, live)?
-            }
-            outcome => outcome?,
-        };
+        let report = run(&mut settings, live)?;
         if live.is_interrupted() { Err(TrialError::Interrupted) } else { Ok(report) }
     }
 }
