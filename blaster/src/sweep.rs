@@ -386,6 +386,7 @@ fn search(sitting: &mut Sitting<'_, Local>, args: &SweepArgs, slos: &[Slos]) -> 
             break;
         }
     }
+    is_in_time &= sitting.elapsed_s() < budget_s(args);
     Ok(if is_in_time { Ended::Done } else { Ended::Budget })
 }
 

@@ -225,3 +225,15 @@ fn a_target_that_was_never_there_is_told_at_once() {
     assert!(ended.stderr.contains("connection refused") && ended.stdout.is_empty(), "{ended:#?}");
     assert!(!directory.path("s.json.journal").exists(), "there is nothing to go on from");
 }
+
+#[test]
+fn a_search_whose_budget_ends_says_so_and_makes_no_ceiling_of_it() {
+    let directory = Directory::new();
+    let sink = Sink::start(&[]);
+    let ended = swept(&directory, &["--from", "50", "--budget", "7s", "--slo", "errors<50%", &sink.address]);
+    assert_eq!(ended.status, Some(0), "{ended:#?}");
+    let found = found(&directory);
+    assert_eq!(found["answers"][0]["limited_by"], "budget", "{:#}", found["answers"]);
+    assert_eq!(offered(&found), [50.0, 100.0], "doubling, each once: there is time for two");
+    assert!(ended.stdout.contains("the budget is used up"), "{ended:#?}");
+}
