@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use blaster_core::plan::rate::{Rate, RateSpec, Stages};
-use blaster_core::plan::slo::Slos;
+use blaster_core::plan::slo::{Slo, Slos};
 use blaster_core::plan::statuses::Statuses;
 use blaster_core::plan::target::Target;
 use blaster_core::time::Nanos;
@@ -26,7 +26,8 @@ use payloads::{Encoding, Mix, Shares};
         blaster --rps 50k --target api:3000        events to POST http://api:3000/events\n  \
         blaster --rps 2k http://api:3000/health    plain GETs\n  \
         blaster --eps 50k --batch 10 api:3000      50,000 events/s in batches of 10\n  \
-        blaster --stages 30s:10k,1m:=50k api:3000  a ramp, then a spike\n\n\
+        blaster --stages 30s:10k,1m:=50k api:3000  a ramp, then a spike\n  \
+        blaster sweep --slo 'p99<500ms' api:3000   how much can it take?\n\n\
         Exit status: 0 done, 1 failed or nothing answered, 2 bad usage, 3 client-limited, 99 an SLO failed, 130 interrupted"
 )]
 pub struct Cli {
@@ -43,6 +44,8 @@ pub struct Cli {
 pub enum Command {
     /// Drive a target (the default)
     Run(Box<RunArgs>),
+    /// Find out how much a target can take, and how sure that is
+    Sweep(Box<SweepArgs>),
     /// Serve the built-in target
     Sink(Box<SinkArgs>),
     /// List the presets, show what would be sent, check a template
@@ -234,13 +237,81 @@ pub struct RunArgs {
     pub no_wire_times: bool,
 }
 
+/// `blaster sweep`: the flags of a run that say what is sent and where, and those of the search.
+#[derive(Clone, Debug, Default, Args)]
+#[command(
+    after_help = "Examples:\n  \
+        blaster sweep --slo 'p99<500ms,errors<1%' --html sweep.html api:3000   the limit, the knee, the collapse, the recovery\n  \
+        blaster sweep --need 5m --target-metrics http://api:3000 api:3000      how many of them for 5,000,000 requests/s?\n  \
+        blaster sweep --from 1k --factor 2 --until 'errors>10%' api:3000       doubling only\n  \
+        blaster sweep --steps 10k,20k,50k api:3000                             these loads and no others\n  \
+        blaster sweep --resume sweep.json.journal                              go on where one was interrupted\n\n\
+        Exit status: 0 done, 1 failed or nothing answered, 2 bad usage, 3 this machine was the limit, \
+        99 an objective is not met at the lowest rate, 130 interrupted",
+    mut_arg("rps", hide), mut_arg("stages", hide), mut_arg("eps", hide),
+    mut_arg("hgrm", hide), mut_arg("hlog", hide),
+    mut_arg("duration", |arg| arg.help("With --steps or --factor: how long to measure each load [default: 5s]")),
+    mut_arg("warmup", |arg| arg.help("With --steps or --factor: record what is intended in this time of each load apart [default: 1s]")),
+    mut_arg("connections", |arg| arg.help("Total connections to begin with [default: 256]; more where a load has too few")),
+    mut_arg("slo", |arg| arg.help("What must hold: p99<500ms, max<2s, errors<1%; each gets an answer of its own if repeated [default: p99<500ms,errors<1%]")),
+    mut_arg("json", |arg| arg.help("Write the sweep (JSON, with every trial's report) here; `-` is standard output")),
+)]
+pub struct SweepArgs {
+    /// What is sent, and where.
+    #[command(flatten)]
+    pub run: RunArgs,
+    /// How close the answer must be to the limit, as in 2% [default: 2%]
+    #[arg(long, value_name = "SHARE", value_parser = precision, help_heading = "Search")]
+    pub precision: Option<f64>,
+    /// How long the search may take in all [default: 10m]
+    #[arg(long, value_name = "TIME", help_heading = "Search")]
+    pub budget: Option<Nanos>,
+    /// The lowest rate, where the search begins, as in 1k [default: 100]
+    #[arg(long, value_name = "N", help_heading = "Search")]
+    pub from: Option<Rate>,
+    /// The highest rate to try, as in 1m
+    #[arg(long, value_name = "N", help_heading = "Search")]
+    pub to: Option<Rate>,
+    /// Only multiply the rate, from --from on, until --until or --to
+    #[arg(long, value_name = "F", value_parser = factor, conflicts_with = "steps", help_heading = "Search")]
+    pub factor: Option<f64>,
+    /// Where multiplying ends, as in errors>10% or p99>2s [default: errors>10%]
+    #[arg(long, value_name = "EXPR", conflicts_with = "steps", help_heading = "Search")]
+    pub until: Option<Slo>,
+    /// Only these rates, as in 10k,20k,50k
+    #[arg(long, value_name = "N,…", value_delimiter = ',', help_heading = "Search")]
+    pub steps: Vec<Rate>,
+    /// A rate that is needed in all: how many such targets are that?
+    #[arg(long, value_name = "N", help_heading = "Search")]
+    pub need: Option<Rate>,
+    /// Read the target's metrics here (Prometheus text) while it is loaded
+    #[arg(long, value_name = "URL", help_heading = "Target")]
+    pub target_metrics: Option<Target>,
+    /// CPUs that the target has, where its metrics do not say
+    #[arg(long, value_name = "N", requires = "target_metrics", value_parser = cpus, help_heading = "Target")]
+    pub target_cpus: Option<f64>,
+    /// Go on with the sweep whose journal this is, with its arguments; those of its budget and its outputs may be others
+    #[arg(long, value_name = "FILE", help_heading = "Search")]
+    pub resume: Option<PathBuf>,
+    /// Write a page for a browser here
+    #[arg(long, value_name = "FILE", help_heading = "Output")]
+    pub html: Option<PathBuf>,
+    /// Where to keep every trial as soon as it is done [default: the --json FILE and .journal, else a new blaster-sweep-….journal here]
+    #[arg(long, value_name = "FILE", help_heading = "Output")]
+    pub journal: Option<PathBuf>,
+}
+
+fn hide(arg: clap::Arg) -> clap::Arg {
+    arg.hide(true)
+}
+
 /// `blaster sink`.
 #[derive(Clone, Debug, Args)]
 pub struct SinkArgs {
     /// Where to listen
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:3000")]
     pub listen: SocketAddr,
-    /// What to play: event-api, control, null, high-latency, high-cpu or memory-leak
+    /// What to play: event-api, control, null, high-latency, high-cpu, memory-leak or metastable
     #[arg(long, value_name = "NAME", default_value = "event-api")]
     pub profile: Profile,
     /// Status of good answers, instead of the profile's
@@ -261,9 +332,15 @@ pub struct SinkArgs {
     /// Serve requests one after another, so long each: spin:50us; in place of the profile's own pace
     #[arg(long, value_name = "HOW", value_parser = spin, help_heading = "Pace")]
     pub service: Option<Nanos>,
-    /// How many requests --service, or high-cpu, serves at a time [default: 1]
+    /// How many requests --service, high-cpu or metastable serves at a time [default: 1]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=4096), help_heading = "Pace")]
     pub workers: Option<u32>,
+    /// Who waits longer than --patience asks N times more: the request takes 1 + N times as long; after twice that wait: 429 [default: 0; metastable: 3]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(..=1000), help_heading = "Pace")]
+    pub retries: Option<u32>,
+    /// How long a request waits before --retries [default: 200ms]
+    #[arg(long, value_name = "TIME", help_heading = "Pace")]
+    pub patience: Option<Nanos>,
     /// Requests a second that are taken; beyond them and the buffer: 429
     #[arg(long, value_name = "RPS", help_heading = "Pace")]
     pub capacity: Option<Rate>,
@@ -389,6 +466,22 @@ fn size(text: &str) -> Result<usize, String> {
     number.checked_mul(1 << shift).filter(|&bytes| bytes > 0).ok_or_else(wrong)
 }
 
+/// A share of the limit, above 0.
+fn precision(text: &str) -> Result<f64, String> {
+    let share = share(text).map_err(|_| "want a share, as in 2%".to_owned())?;
+    if (0.001..=0.5).contains(&share) { Ok(share) } else { Err("want a share from 0.1% to 50%".to_owned()) }
+}
+
+fn factor(text: &str) -> Result<f64, String> {
+    let factor = text.parse().ok().filter(|factor| (1.01..=100.0).contains(factor));
+    factor.ok_or_else(|| "want a number from 1.01 to 100, as in 2".to_owned())
+}
+
+fn cpus(text: &str) -> Result<f64, String> {
+    let cpus = text.parse().ok().filter(|cpus| (0.001..=100_000.0).contains(cpus));
+    cpus.ok_or_else(|| "want a number above 0, as in 4 or 0.5".to_owned())
+}
+
 fn setting(text: &str) -> Result<(String, String), String> {
     match text.split_once('=') {
         Some((name, value)) if !name.is_empty() => Ok((name.to_owned(), value.to_owned())),
@@ -411,23 +504,7 @@ impl RunArgs {
     /// The arguments behind `matches`, of a command that has those of a run among its own, as [`Self::from_list`] takes them: for
     /// somebody who does a part of the run. What is the matter of its results is left out.
     pub fn list(matches: &ArgMatches) -> Vec<String> {
-        let command = Self::augment_args(clap::Command::new("run"));
-        let mut list = Vec::new();
-        for arg in command.get_arguments() {
-            let id = arg.get_id().as_str();
-            let was_typed = matches.value_source(id) == Some(ValueSource::CommandLine);
-            if !was_typed || OF_RESULTS.contains(&id) {
-                continue;
-            }
-            let name = arg.get_long().unwrap_or("target");
-            if !arg.get_action().takes_values() {
-                list.push(format!("--{name}"));
-                continue;
-            }
-            let values = matches.get_raw(id).into_iter().flatten();
-            list.extend(values.map(|value| format!("--{name}={}", value.to_string_lossy())));
-        }
-        list
+        typed(&Self::augment_args(clap::Command::new("run")), matches, &OF_RESULTS)
     }
 
     /// Understands arguments, the name of a program not among them.
@@ -443,6 +520,43 @@ impl RunArgs {
             _ => None,
         }
     }
+}
+
+/// Arguments of a sweep that may be others when it goes on.
+const OF_ONE_SITTING: [&str; 8] =
+    ["resume", "json", "html", "journal", "budget", "quiet", "no_progress", "allow_invalid"];
+
+impl SweepArgs {
+    /// The arguments behind `matches` that make the sweep what it is, as [`Self::from_list`] takes them.
+    pub fn list(matches: &ArgMatches) -> Vec<String> {
+        typed(&Self::augment_args(clap::Command::new("sweep")), matches, &OF_ONE_SITTING)
+    }
+
+    /// Understands arguments, the name of a program not among them.
+    pub fn from_list(list: &[String]) -> Result<Self, clap::Error> {
+        let command = Self::augment_args(clap::Command::new("sweep")).no_binary_name(true);
+        Self::from_arg_matches(&command.try_get_matches_from(list)?)
+    }
+}
+
+/// What was typed of a command's arguments, one a text, but for some.
+fn typed(command: &clap::Command, matches: &ArgMatches, but_for: &[&str]) -> Vec<String> {
+    let mut list = Vec::new();
+    for arg in command.get_arguments() {
+        let id = arg.get_id().as_str();
+        let was_typed = matches.value_source(id) == Some(ValueSource::CommandLine);
+        if !was_typed || but_for.contains(&id) {
+            continue;
+        }
+        let name = arg.get_long().unwrap_or("target");
+        if !arg.get_action().takes_values() {
+            list.push(format!("--{name}"));
+            continue;
+        }
+        let values = matches.get_raw(id).into_iter().flatten();
+        list.extend(values.map(|value| format!("--{name}={}", value.to_string_lossy())));
+    }
+    list
 }
 
 #[cfg(test)]

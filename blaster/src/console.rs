@@ -20,9 +20,7 @@ use crate::run::{Observer, Watch};
 pub struct Console {
     signals: Signals,
     stops: u32,
-    style: Style,
-    /// A live line stands on the screen and must be wiped before anything else is printed.
-    line_stands: bool,
+    screen: Screen,
     warmup: Nanos,
     /// With the warm-up.
     total: Nanos,
@@ -32,8 +30,16 @@ pub struct Console {
     results: Results,
 }
 
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Style {
+/// Standard error while something goes on.
+#[derive(Debug)]
+pub(crate) struct Screen {
+    pub(crate) style: Style,
+    /// A live line stands there and must be wiped before anything else is printed.
+    line_stands: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Style {
     /// Nothing while it runs.
     Silent,
     /// A line that is redrawn.
@@ -48,17 +54,11 @@ pub const WIDTH_DEFAULT: usize = 80;
 impl Console {
     /// Takes over SIGINT and SIGTERM. `silent`: no progress. `tags` go to the interval log.
     pub fn new(silent: bool, tags: BTreeMap<String, String>, results: Results) -> std::io::Result<Self> {
-        let style = match (silent, std::io::stderr().is_terminal()) {
-            (true, _) => Style::Silent,
-            (false, true) => Style::Live,
-            (false, false) => Style::Plain,
-        };
         let signals = Signals::new([SIGINT, SIGTERM])?;
         Ok(Self {
             signals,
             stops: 0,
-            style,
-            line_stands: false,
+            screen: Screen::new(silent),
             warmup: Nanos::ZERO,
             total: Nanos::ZERO,
             open_loop: true,
@@ -70,11 +70,23 @@ impl Console {
 
     /// The run is over: wipes the live line, hands back where results go.
     pub fn finish(mut self) -> Results {
-        self.wipe();
+        self.screen.wipe();
         self.results
     }
+}
 
-    fn show(&mut self, line: &str) {
+impl Screen {
+    pub(crate) fn new(silent: bool) -> Self {
+        let style = match (silent, std::io::stderr().is_terminal()) {
+            (true, _) => Style::Silent,
+            (false, true) => Style::Live,
+            (false, false) => Style::Plain,
+        };
+        Self { style, line_stands: false }
+    }
+
+    /// A line that goes when the next one comes; one of many where there is no terminal.
+    pub(crate) fn show(&mut self, line: &str) {
         let mut screen = std::io::stderr().lock();
         // A closed standard error is no reason to end a run.
         let _ = match self.style {
@@ -85,7 +97,13 @@ impl Console {
         self.line_stands = self.style == Style::Live;
     }
 
-    fn wipe(&mut self) {
+    /// A line that stays.
+    pub(crate) fn say(&mut self, line: &str) {
+        self.wipe();
+        let _ = writeln!(std::io::stderr(), "{line}");
+    }
+
+    pub(crate) fn wipe(&mut self) {
         if self.line_stands {
             let mut screen = std::io::stderr().lock();
             let _ = write!(screen, "\r\x1b[K").and_then(|()| screen.flush());
@@ -98,23 +116,21 @@ impl Watch for Console {
     fn stops(&mut self) -> u32 {
         let heard = self.signals.pending().count() as u32;
         if heard > 0 {
-            self.wipe();
             self.stops += heard;
-            if self.style != Style::Silent {
-                let line = if self.stops == 1 {
-                    "stopping: waiting for answers (Ctrl-C again: don't wait)"
-                } else {
-                    "stopped"
-                };
-                let _ = writeln!(std::io::stderr(), "{line}");
+            if self.screen.style == Style::Silent {
+                return self.stops;
             }
+            self.screen.say(if self.stops == 1 {
+                "stopping: waiting for answers (Ctrl-C again: don't wait)"
+            } else {
+                "stopped"
+            });
         }
         self.stops
     }
 
     fn say(&mut self, line: &str) {
-        self.wipe();
-        let _ = writeln!(std::io::stderr(), "{line}");
+        self.screen.say(line);
     }
 }
 
@@ -131,7 +147,7 @@ impl Observer for Console {
             AskedRate::Max(_) => "as fast as answers come (closed loop)".to_owned(),
         };
         let targets = facts.targets.join(", ");
-        self.show(&format!("{rate} for {} -> {targets}", Nanos(facts.duration_ns)));
+        self.screen.show(&format!("{rate} for {} -> {targets}", Nanos(facts.duration_ns)));
     }
 
     fn interval(&mut self, interval: &FinishedInterval) {
@@ -154,12 +170,12 @@ impl Observer for Console {
             row,
             errors_so_far: self.errors_so_far,
         };
-        let line = match self.style {
+        let line = match self.screen.style {
             Style::Silent => return,
             Style::Live => tick.live_line(width()),
             Style::Plain => tick.plain_line(),
         };
-        self.show(&line);
+        self.screen.show(&line);
     }
 }
 

@@ -3,6 +3,8 @@
 use blaster_core::report::Report;
 use blaster_core::report::verdict::Status;
 
+use crate::run::RunError;
+
 /// Done, and nothing to complain about.
 pub const DONE: u8 = 0;
 /// The run failed, or not one answer came.
@@ -15,6 +17,15 @@ pub const CLIENT_LIMITED: u8 = 3;
 pub const SLO: u8 = 99;
 /// Stopped by the user.
 pub const INTERRUPTED: u8 = 130;
+
+/// The status of a run without a report: plans that cannot be are [`USAGE`], all else is [`FAILED`].
+pub fn of_error(error: &RunError) -> u8 {
+    match error {
+        RunError::Usage(_) | RunError::Limit(_) | RunError::Cores { .. } | RunError::Tape(_) => USAGE,
+        RunError::Interrupted => INTERRUPTED,
+        _ => FAILED,
+    }
+}
 
 /// The status that a run's report deserves.
 pub fn status(report: &Report, allow_invalid: bool) -> u8 {

@@ -10,6 +10,7 @@ pub mod files;
 pub mod limits;
 mod link;
 mod machine;
+pub mod metrics;
 pub mod output;
 mod payload;
 pub mod payloads_command;
@@ -20,6 +21,7 @@ pub mod run;
 pub mod settings;
 mod shards;
 pub mod sink_command;
+pub mod sweep;
 mod tape;
 
 use std::collections::hash_map::RandomState;

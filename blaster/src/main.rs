@@ -5,28 +5,34 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::Context;
-use blaster::cli::{Cli, Command, PayloadsCommand, RunArgs, SinkArgs};
+use blaster::cli::{Cli, Command, PayloadsCommand, RunArgs, SinkArgs, SweepArgs};
 use blaster::console::{self, Console};
 use blaster::exit;
-use blaster::output::summary;
+use blaster::output::{self, summary};
 use blaster::payloads_command;
 use blaster::results::Results;
 use blaster::run::{RunError, run};
 use blaster::settings::{Settings, UsageError};
 use blaster::sink_command;
+use blaster::sweep::live::Live;
+use blaster::sweep::{SweepError, results as sweep_results, sweep};
 use blaster_core::report::Report;
 use blaster_ring::system;
 use blaster_sink::SinkError;
 use blaster_sink::counters::Totals;
-use clap::Parser;
+use clap::{CommandFactory, FromArgMatches};
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
 fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let matches = Cli::command().get_matches();
+    let cli = Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
     let result = match &cli.command {
         None => drive(&cli.run),
         Some(Command::Run(args)) => drive(args),
+        Some(Command::Sweep(args)) => {
+            find(args, matches.subcommand().map(|(_, matches)| SweepArgs::list(matches)).unwrap_or_default())
+        }
         Some(Command::Sink(args)) => serve(args),
         Some(Command::Payloads(command)) => payloads(command),
     };
@@ -68,6 +74,34 @@ fn drive(args: &RunArgs) -> anyhow::Result<u8> {
     Ok(if errors.is_empty() && is_shown || status == exit::INTERRUPTED { status } else { exit::FAILED })
 }
 
+/// `blaster sweep`.
+fn find(args: &SweepArgs, typed: Vec<String>) -> anyhow::Result<u8> {
+    let mut live = Live::new(args.run.quiet || args.run.no_progress).context("cannot take over signals")?;
+    let swept = sweep(args, typed, blaster::random_seed(), &mut live);
+    live.finish();
+    let swept = swept?;
+    let (footer, errors) = sweep_results::write(args, &swept);
+    let takes_stdout = [&args.run.json, &args.html].into_iter().flatten().any(|path| path.as_os_str() == "-");
+    let text = |is_terminal: bool| {
+        let colour = is_terminal && std::env::var_os("NO_COLOR").is_none();
+        format!("{}\n{footer}\n", output::sweep::render(&swept.view, console::width(), colour))
+    };
+    let shown = if takes_stdout {
+        let mut err = std::io::stderr();
+        let text = text(err.is_terminal());
+        print(&mut err, &text)
+    } else {
+        let mut out = std::io::stdout();
+        let text = text(out.is_terminal());
+        print(&mut out, &text)
+    };
+    for error in &errors {
+        say(&mut std::io::stderr(), &format!("blaster: {error}"));
+    }
+    let is_told = errors.is_empty() && shown.is_ok() || swept.status == exit::INTERRUPTED;
+    Ok(if is_told { swept.status } else { exit::FAILED })
+}
+
 /// Prints the summary; whoever closed the pipe has seen enough.
 fn show(
     out: &mut impl Write,
@@ -80,6 +114,11 @@ fn show(
     if let Some(footer) = footer {
         text.push_str(&format!("\n{footer}\n"));
     }
+    print(out, &text)
+}
+
+/// Whoever closed the pipe has seen enough.
+fn print(out: &mut impl Write, text: &str) -> std::io::Result<()> {
     match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
         Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => Err(error),
         _ => Ok(()),
@@ -149,12 +188,11 @@ fn say_all(path: Option<&Path>, bytes: &[u8]) -> anyhow::Result<()> {
 
 /// Usage and plans that cannot be are 2, all else 1.
 fn failure_status(error: &anyhow::Error) -> u8 {
+    if let Some(error) = error.downcast_ref::<SweepError>() {
+        return error.status();
+    }
     match error.downcast_ref::<RunError>() {
-        Some(RunError::Usage(_) | RunError::Limit(_) | RunError::Cores { .. } | RunError::Tape(_)) => {
-            exit::USAGE
-        }
-        Some(RunError::Interrupted) => exit::INTERRUPTED,
-        Some(_) => exit::FAILED,
+        Some(error) => exit::of_error(error),
         None if matches!(error.downcast_ref(), Some(SinkError::Probe(_))) => exit::USAGE,
         None if error.is::<UsageError>() || error.is::<blaster::results::ResultError>() => exit::USAGE,
         None => exit::FAILED,

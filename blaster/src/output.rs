@@ -6,7 +6,11 @@ pub mod hgrm;
 pub mod hlog;
 pub mod json;
 mod nodes;
+pub mod page;
+mod plot;
+mod scale;
 pub mod summary;
+pub mod sweep;
 mod text;
 
 pub use text::cut;

@@ -55,7 +55,7 @@ fn kept(rescued: &Option<PathBuf>) -> String {
 }
 
 /// A file, or standard output for `-`.
-struct Destination {
+pub(crate) struct Destination {
     path: PathBuf,
     file: Option<File>,
 }
@@ -133,7 +133,7 @@ impl Results {
 
 impl Destination {
     /// Opens for writing; what stands there is kept until there is something to replace it.
-    fn open(path: &Path) -> Result<Self, ResultError> {
+    pub(crate) fn open(path: &Path) -> Result<Self, ResultError> {
         if path.as_os_str() == "-" {
             return Ok(Self { path: path.to_owned(), file: None });
         }
@@ -156,7 +156,7 @@ impl Destination {
         }
     }
 
-    fn write(&self, text: &str) -> Result<(), ResultError> {
+    pub(crate) fn write(&self, text: &str) -> Result<(), ResultError> {
         let written =
             self.writer().and_then(|mut out| out.write_all(text.as_bytes()).and_then(|()| out.flush()));
         match written {

@@ -280,6 +280,14 @@ pub enum UsageError {
         "--workers says how many requests are served at a time, and nothing is: add --service spin:TIME, or --profile high-cpu"
     )]
     WorkersOfNothing,
+    /// `--retries` where nothing waits.
+    #[error(
+        "--retries multiplies the work of requests that wait, and none does: add --service spin:TIME, or --profile metastable"
+    )]
+    RetriesOfNothing,
+    /// `--patience` without `--retries`.
+    #[error("--patience says when a request is sent again, and none is: add --retries N")]
+    PatienceOfNobody,
     /// `--rps max --stages …`.
     #[error("--rps max is closed loop and knows no stages: give --rps a number, or leave --stages out")]
     MaxWithStages,

@@ -4,8 +4,9 @@ use std::fs::{self, File};
 use std::io::{self, BufWriter, Write};
 use std::path::Path;
 
+use blaster_core::time::Nanos;
 use blaster_ring::system::{Limit, allowed_cpus, raise_limit};
-use blaster_sink::pace::{Capacity, Fault, Service};
+use blaster_sink::pace::{Capacity, Fault, Pace, Retries, Service};
 use blaster_sink::profile::{Behaviour, Profile};
 use blaster_sink::{Sink, SinkConfig, SinkError};
 
@@ -46,6 +47,7 @@ pub fn behaviour(args: &SinkArgs) -> Result<Behaviour, UsageError> {
         (Some(_), None) => return Err(UsageError::WorkersOfNothing),
         (None, _) => {}
     }
+    pace.retries = retries(args, pace)?;
     let buffer = args.buffer.unwrap_or(BUFFER_DEFAULT);
     pace.capacity = args.capacity.map(|rate| Capacity { rate: rate.per_second(), buffer });
     pace.faults = args.faults.unwrap_or_default();
@@ -65,6 +67,22 @@ pub fn behaviour(args: &SinkArgs) -> Result<Behaviour, UsageError> {
     }
     Ok(behaviour)
 }
+
+/// What waiting does to requests that are served one after another.
+fn retries(args: &SinkArgs, pace: &Pace) -> Result<Option<Retries>, UsageError> {
+    let own = pace.retries.filter(|_| pace.service.is_some());
+    let count = args.retries.or(own.map(|retries| retries.count)).unwrap_or(0);
+    let patience = args.patience.or(own.map(|retries| retries.patience)).unwrap_or(PATIENCE_DEFAULT);
+    match (count, pace.service) {
+        (0, _) if args.patience.is_some() => Err(UsageError::PatienceOfNobody),
+        (0, _) => Ok(None),
+        (_, None) => Err(UsageError::RetriesOfNothing),
+        _ => Ok(Some(Retries { count, patience })),
+    }
+}
+
+/// How long a request waits before it is sent again, as in a profile that retries.
+const PATIENCE_DEFAULT: Nanos = Nanos::from_millis(200);
 
 /// What the event API of the guides buffers.
 const BUFFER_DEFAULT: u64 = 10_000;

@@ -417,6 +417,14 @@ impl Report {
         report
     }
 
+    /// Requests per second asked for; none in closed loop, and of stages, which ask for several.
+    pub fn asked_rate(&self) -> Option<f64> {
+        match self.plan.rate {
+            AskedRate::PerSecond(rate) if self.plan.stages.is_none() => Some(rate),
+            _ => None,
+        }
+    }
+
     /// Whether requests were sent as fast as answers came.
     pub fn closed_loop(&self) -> bool {
         self.plan.closed_loop()

@@ -49,7 +49,11 @@ impl Answers {
 pub(crate) fn usual_answer(behaviour: &Behaviour, last: bool) -> Vec<u8> {
     match behaviour.profile {
         Profile::Null => answer(behaviour.status.unwrap_or(200), "", "", last),
-        Profile::Control | Profile::HighLatency | Profile::HighCpu | Profile::MemoryLeak => {
+        Profile::Control
+        | Profile::HighLatency
+        | Profile::HighCpu
+        | Profile::MemoryLeak
+        | Profile::Metastable => {
             answer(behaviour.status.unwrap_or(200), "application/json", "{\"status\":\"ok\"}", last)
         }
         Profile::EventApi => accepted_answer(behaviour.status.unwrap_or(202), 1, last),

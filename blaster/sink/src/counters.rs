@@ -26,6 +26,8 @@ pub struct Counters {
     overloads: AtomicU64,
     faults: [AtomicU64; Fault::ALL.len()],
     discarded: AtomicU64,
+    retries: AtomicU64,
+    queue: AtomicU64,
     stall_ns: AtomicU64,
     held_up_ns: AtomicU64,
     leaked_bytes: AtomicU64,
@@ -65,6 +67,10 @@ pub struct Totals {
     pub faults: [u64; Fault::ALL.len()],
     /// Requests whose connection ended before their answer was due.
     pub discarded: u64,
+    /// How often impatience added a request's work once more.
+    pub retries: u64,
+    /// Requests in queue and buffer when somebody last asked.
+    pub queue: u64,
     /// Time frozen, in nanoseconds.
     pub stall_ns: u64,
     /// Time in turns that ended over 200 µs later than what they waited for, in nanoseconds: other processes, the hypervisor, or
@@ -94,6 +100,8 @@ impl Counters {
             shown.store(count, Ordering::Relaxed);
         }
         self.discarded.store(totals.discarded, Ordering::Relaxed);
+        self.retries.store(totals.retries, Ordering::Relaxed);
+        self.queue.store(totals.queue, Ordering::Relaxed);
         self.stall_ns.store(totals.stall_ns, Ordering::Relaxed);
         self.held_up_ns.store(totals.held_up_ns, Ordering::Relaxed);
         self.leaked_bytes.store(totals.leaked_bytes, Ordering::Relaxed);
@@ -121,6 +129,8 @@ impl Totals {
                 *sum += add.load(Ordering::Relaxed);
             }
             sum.discarded += one.discarded.load(Ordering::Relaxed);
+            sum.retries += one.retries.load(Ordering::Relaxed);
+            sum.queue += one.queue.load(Ordering::Relaxed);
             sum.stall_ns = sum.stall_ns.max(one.stall_ns.load(Ordering::Relaxed));
             sum.held_up_ns += one.held_up_ns.load(Ordering::Relaxed);
             sum.leaked_bytes += one.leaked_bytes.load(Ordering::Relaxed);
@@ -163,6 +173,10 @@ impl Totals {
         push_labelled(&mut text, "faults_total", "Requests that got a fault instead of an answer.", &faults);
         let help = "Requests whose connection ended before their answer was due.";
         push_metric(&mut text, "counter", "discarded_total", help, self.discarded);
+        let help =
+            "Work that was done once more because a request had waited longer than its user's patience.";
+        push_metric(&mut text, "counter", "retries_total", help, self.retries);
+        push_metric(&mut text, "gauge", "queue", "Requests in the queue and the buffer.", self.queue);
         push_metric(&mut text, "counter", "stall_ns_total", "Time frozen, in nanoseconds.", self.stall_ns);
         let help = "Time in turns that ended over 200 us later than what they waited for, in nanoseconds.";
         push_metric(&mut text, "counter", "held_up_ns_total", help, self.held_up_ns);

@@ -15,6 +15,7 @@ mod kept;
 mod outbox;
 pub mod pace;
 mod pacer;
+mod process;
 pub mod profile;
 mod queue;
 mod server;

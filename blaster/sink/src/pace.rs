@@ -12,6 +12,8 @@ pub struct Pace {
     pub latency: Option<Latency>,
     /// Requests are served one after another.
     pub service: Option<Service>,
+    /// Those that wait too long for that cost more.
+    pub retries: Option<Retries>,
     /// Requests beyond it are refused.
     pub capacity: Option<Capacity>,
     /// Requests that do not get their answer.
@@ -89,6 +91,18 @@ pub struct Service {
     pub time: Nanos,
     /// How many are served at a time.
     pub workers: u32,
+}
+
+/// What impatience does to a server: whoever waits longer than `patience` asks again, behind its back as it were, and each asking is
+/// work. So a request that finds a longer wait than that occupies a worker 1 + `count` times as long, and one that finds twice that
+/// wait is refused. Without a queue such a server holds all of its capacity, workers / service time. Once it has one it serves
+/// capacity / (1 + count), and keeps its queue until it is offered less than that: a metastable failure (Bronson et al., HotOS 2021).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Retries {
+    /// How often is asked again.
+    pub count: u32,
+    /// After so long a wait.
+    pub patience: Nanos,
 }
 
 /// `spin:50us`.

@@ -25,6 +25,7 @@ pub(crate) struct Pacer {
     pace: Pace,
     random: Rng,
     queue: Option<Queue>,
+    retries: u64,
     bucket: Option<Bucket>,
     /// When something is due on a connection, in the life that it was promised in.
     timers: BinaryHeap<Reverse<(Nanos, ConnectionId, u32)>>,
@@ -40,7 +41,8 @@ impl Pacer {
         Self {
             pace: pace.clone(),
             random: Rng::new(seed),
-            queue: pace.service.map(Queue::new),
+            queue: pace.service.map(|service| Queue::new(service, pace.retries)),
+            retries: 0,
             bucket: pace.capacity.map(Bucket::new),
             timers: BinaryHeap::new(),
             leaked: Vec::new(),
@@ -52,6 +54,9 @@ impl Pacer {
     /// What becomes of a request that came just now.
     pub(crate) fn fate(&mut self, arrival: Nanos) -> End {
         if self.bucket.as_mut().is_some_and(|bucket| !bucket.take(arrival)) {
+            return End::Overload;
+        }
+        if self.queue.as_ref().is_some_and(|queue| queue.is_full(arrival)) {
             return End::Overload;
         }
         self.leak();
@@ -68,9 +73,10 @@ impl Pacer {
         if end == End::Overload {
             return entry;
         }
-        if let (Some(queue), Some(service)) = (&mut self.queue, self.pace.service) {
-            entry.due = queue.done(arrival);
-            entry.service = service.time;
+        if let Some(queue) = &mut self.queue {
+            let served = queue.take(arrival);
+            (entry.due, entry.service) = (served.done, served.service);
+            self.retries += u64::from(served.retried);
         }
         if let Some(latency) = self.pace.latency {
             entry.due += latency.draw(&mut self.random);
@@ -102,6 +108,16 @@ impl Pacer {
         if let Some(records) = self.records.as_mut().filter(|records| records.len() < RECORDS_MAX) {
             records.push(Record { arrival: entry.arrival, service: entry.service, answered });
         }
+    }
+
+    /// Requests that are taken and not done.
+    pub(crate) fn waiting(&self, now: Nanos) -> u64 {
+        let in_queue = self.queue.as_ref().map_or(0, |queue| queue.waiting(now));
+        in_queue + self.bucket.as_ref().map_or(0, |bucket| bucket.held(now))
+    }
+
+    pub(crate) fn retries(&self) -> u64 {
+        self.retries
     }
 
     pub(crate) fn leaked_bytes(&self) -> u64 {

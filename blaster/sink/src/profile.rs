@@ -5,7 +5,7 @@ use std::str::FromStr;
 
 use blaster_core::time::Nanos;
 
-use crate::pace::{Latency, Pace, Service, Stall};
+use crate::pace::{Latency, Pace, Retries, Service, Stall};
 
 /// A profile and its modifiers.
 #[derive(Clone, Debug)]
@@ -45,6 +45,9 @@ pub enum Profile {
     HighCpu,
     /// `Control`; keeps some of every request for ever.
     MemoryLeak,
+    /// `Control`, after 1 ms of work, one after another: 1,000 requests/s, and 250 once a queue of 200 ms has built up, until less than that
+    /// is offered.
+    Metastable,
 }
 
 impl Behaviour {
@@ -66,13 +69,14 @@ impl Behaviour {
 
 impl Profile {
     /// All of them, by name.
-    pub const ALL: [(&'static str, Self); 6] = [
+    pub const ALL: [(&'static str, Self); 7] = [
         ("event-api", Self::EventApi),
         ("control", Self::Control),
         ("null", Self::Null),
         ("high-latency", Self::HighLatency),
         ("high-cpu", Self::HighCpu),
         ("memory-leak", Self::MemoryLeak),
+        ("metastable", Self::Metastable),
     ];
 
     /// When it answers, if nothing else is asked.
@@ -86,6 +90,11 @@ impl Profile {
                 Pace { service: Some(Service { time: Nanos::from_micros(100), workers: 1 }), ..prompt }
             }
             Self::MemoryLeak => Pace { leak_bytes: 4096, ..prompt },
+            Self::Metastable => Pace {
+                service: Some(Service { time: Nanos::from_millis(1), workers: 1 }),
+                retries: Some(Retries { count: 3, patience: Nanos::from_millis(200) }),
+                ..prompt
+            },
             Self::Null | Self::Control | Self::EventApi => prompt,
         }
     }

@@ -29,6 +29,7 @@ use crate::kept::KeptBody;
 use crate::outbox::Outbox;
 use crate::pace::{Fault, Stall};
 use crate::pacer::Pacer;
+use crate::process;
 use crate::profile::{Behaviour, Route, answer};
 use crate::validate;
 
@@ -329,7 +330,10 @@ impl Shop {
             self.unshown = true;
             match &self.pacer {
                 None => self.detail.times.saturating_record_n((now - self.now).0, requests),
-                Some(pacer) => self.totals.leaked_bytes = pacer.leaked_bytes(),
+                Some(pacer) => {
+                    self.totals.leaked_bytes = pacer.leaked_bytes();
+                    self.totals.retries = pacer.retries();
+                }
             }
         } else if self.unshown
             && self.pacer.as_ref().is_none_or(|pacer| pacer.idle_until(now) > now + WAIT_MAX)
@@ -484,12 +488,20 @@ impl Serving<'_> {
         if route == Route::Health {
             self.stage(200, "{\"status\":\"ok\"}", last);
         } else {
+            if let Some(pacer) = &self.pacer {
+                self.totals.queue = pacer.waiting(self.now);
+            }
             self.all_counters[self.index].publish(self.totals);
             self.detail.show(&self.all_details[self.index]);
             let detail = Detail::of(self.all_details);
             let text = match route {
                 Route::Hgrm => detail.hgrm(),
-                _ => Totals::of(self.all_counters).prometheus(self.behaviour.validate) + &detail.prometheus(),
+                _ => [
+                    Totals::of(self.all_counters).prometheus(self.behaviour.validate),
+                    detail.prometheus(),
+                    process::prometheus(),
+                ]
+                .concat(),
             };
             self.staged.end().extend_from_slice(&answer(200, "text/plain; version=0.0.4", &text, last));
             *self.last |= last;

@@ -13,4 +13,5 @@ mod payloads;
 mod report;
 mod server;
 mod sink;
+mod sweep;
 mod wire;

@@ -496,6 +496,30 @@ fn a_queue_serves_in_turn_and_its_record_says_so() {
 }
 
 #[test]
+fn whoever_loses_patience_asks_again_and_is_refused_in_the_end() {
+    let flags = ["--profile", "metastable", "--service", "spin:20ms", "--retries", "2", "--patience", "50ms"];
+    let sink = Sink::start(&flags);
+    let request = "GET / HTTP/1.1\r\nHost: sink\r\n\r\n";
+    let text = sink.talk(&[request.repeat(30).as_bytes(), LAST_REQUEST.as_bytes()]);
+    let metrics = sink.metrics();
+    let [ok, refused] = ["ok", "overload"].map(|kind| metrics[&format!("answers_total{{kind=\"{kind}\"}}")]);
+    assert_eq!((metrics["requests"], ok + refused), (31, 31));
+    assert_eq!(text.matches("HTTP/1.1 429 ").count() as u64, refused);
+    assert!(refused > 0 && metrics["retries"] > 0 && metrics["retries"].is_multiple_of(2), "{metrics:?}");
+    // The others took 20 ms each: the first, and any that came when no more than 50 ms were left to do.
+    assert!(metrics["retries"] / 2 < ok, "{metrics:?}");
+    assert_eq!(metrics["queue"], 0, "all is done");
+}
+
+#[test]
+fn without_a_queue_nobody_loses_patience() {
+    let sink = Sink::start(&["--profile", "metastable", "--service", "spin:1us", "--patience", "10s"]);
+    let report = Load::at(format!("http://{}/", sink.address)).run().report;
+    report.assert_all("/requests/ok");
+    assert_eq!((sink.metrics()["retries"], sink.metrics()["requests"]), (0, report.sent()));
+}
+
+#[test]
 fn the_slow_profiles_are_slow_and_the_leaking_one_leaks() {
     let run = |flags: &[&str]| {
         let sink = Sink::start(&[flags, &["--status", "202"]].concat());
@@ -543,6 +567,8 @@ fn a_pace_that_cannot_be_is_refused() {
         (&["--faults", "fire:1%"], "truncate"),
         (&["--stall", "5s"], "1s@5s"),
         (&["--workers", "2"], "add --service spin:TIME"),
+        (&["--retries", "2"], "add --service spin:TIME"),
+        (&["--service", "spin:1ms", "--patience", "1s"], "add --retries N"),
     ] {
         let ended = Running::start(Command::new(BLASTER).arg("sink").args(flags)).within(ALLOWANCE);
         assert_eq!(ended.status, Some(2), "{ended:?}");

@@ -54,6 +54,23 @@ pub struct SloError {
 }
 
 impl Slo {
+    /// What is compared with, in nanoseconds or as a fraction.
+    pub fn bound(&self) -> f64 {
+        self.bound
+    }
+
+    /// Whether nothing can keep both.
+    pub fn contradicts(&self, other: &Self) -> bool {
+        let is_upper = |slo: &Self| matches!(slo.comparison, Comparison::Less | Comparison::AtMost);
+        let (upper, lower) = match (is_upper(self), is_upper(other)) {
+            (true, false) => (self, other),
+            (false, true) => (other, self),
+            _ => return false,
+        };
+        let meets = upper.comparison == Comparison::AtMost && lower.comparison == Comparison::AtLeast;
+        self.metric == other.metric && (upper.bound < lower.bound || upper.bound == lower.bound && !meets)
+    }
+
     /// Whether `observed` (nanoseconds or a fraction) keeps it; an endless or unknown value keeps nothing.
     pub fn judge(&self, observed: Option<f64>) -> bool {
         observed.is_some_and(|observed| match self.comparison {
@@ -134,6 +151,14 @@ mod tests {
         assert!(judge("achieved>=99%", Some(0.99)));
         assert!(!judge("max<1h", None), "an endless wait keeps no promise");
         assert_eq!("p50<1s,errors<5%".parse::<Slos>().unwrap().0.len(), 2);
+    }
+
+    #[test]
+    fn promises_that_leave_nothing_between_them_contradict_each_other() {
+        let contradict = |a: &str, b: &str| a.parse::<Slo>().unwrap().contradicts(&b.parse().unwrap());
+        assert!(contradict("p99<1s", "p99>2s") && contradict("errors>5%", "errors<=5%"));
+        assert!(!contradict("p99<=1s", "p99>=1s") && !contradict("p99<2s", "p99>1s"));
+        assert!(!contradict("p99<1s", "p50>2s") && !contradict("p99<1s", "p99<2s"));
     }
 
     #[test]

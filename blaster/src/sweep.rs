@@ -1,0 +1,689 @@
+//! The shell of a sweep: runs the trials that are asked for, keeps each as soon as it is done, and shows what they came to.
+//!
+//! [`bracket`] searches for a limit, [`overload`] finds out whether a target comes back from beyond it, [`ladder`] names loads by itself. [`sitting`] carries them out through [`trial`] and keeps them in the [`journal`]; [`found`] is what
+//! they come to in numbers, [`told`] in words, [`view`] is what all outputs draw from.
+
+pub mod bracket;
+pub mod found;
+pub mod journal;
+pub mod ladder;
+pub mod live;
+pub mod overload;
+pub mod results;
+pub mod sitting;
+pub mod told;
+pub mod trial;
+pub mod view;
+
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant, SystemTime};
+
+use blaster_core::plan::slo::{Slo, Slos};
+use blaster_core::report::units::rate;
+use blaster_core::report::verdict::{Limiter, Status};
+use blaster_core::report::{Report, Tool};
+use blaster_core::time::Nanos;
+
+use crate::cli::SweepArgs;
+use crate::exit;
+use crate::metrics::joined::first_to_run_out;
+use crate::metrics::{MetricsError, Watched};
+use crate::run::timestamp;
+use crate::settings::UsageError;
+use bracket::{Bounds, Bracket, Next, Said};
+use found::{Answer, Found, LimitedBy, SCHEMA, Sizing, StepRecord, by_rate};
+use journal::{Header, Journal, JournalError};
+use ladder::{Grade, Ladder};
+use live::{Enough, Live};
+use overload::Overload;
+use sitting::{Sitting, Stopped};
+use trial::{Load, Local, TrialError};
+use view::{Aftermath, Tone, View};
+
+/// What must hold, if nothing is said.
+const SLO_DEFAULT: &str = "p99<500ms,errors<1%";
+
+/// Where multiplying ends, if nothing is said.
+const UNTIL_DEFAULT: &str = "errors>10%";
+
+const FROM_DEFAULT: f64 = 100.0;
+const FACTOR_DEFAULT: f64 = 2.0;
+const BUDGET_DEFAULT: Nanos = Nanos::from_secs(600);
+
+/// Of a step of a ladder.
+const WARMUP: Nanos = Nanos::from_secs(1);
+const LENGTH: Nanos = Nanos::from_secs(5);
+
+/// A sweep that is over.
+pub struct Swept {
+    /// In numbers.
+    pub found: Found,
+    /// As it is shown.
+    pub view: View,
+    /// The exit status it deserves.
+    pub status: u8,
+    /// Why it could not go on, if it could not.
+    pub stopped: Option<Stopped>,
+    /// Where its trials are.
+    pub journal: PathBuf,
+}
+
+/// Why there is no sweep at all.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum SweepError {
+    /// The arguments cannot be.
+    #[error(transparent)]
+    Usage(#[from] UsageError),
+    /// Likewise.
+    #[error("{0}")]
+    Arguments(String),
+    /// Nothing could be kept.
+    #[error(transparent)]
+    Journal(#[from] JournalError),
+    /// The target's metrics.
+    #[error(transparent)]
+    Metrics(#[from] MetricsError),
+    /// Not one trial was done.
+    #[error(transparent)]
+    Nothing(Stopped),
+}
+
+impl SweepError {
+    /// The exit status it deserves.
+    pub fn status(&self) -> u8 {
+        match self {
+            Self::Nothing(Stopped::Trial(TrialError::Interrupted)) => exit::INTERRUPTED,
+            Self::Nothing(Stopped::Trial(TrialError::Run(error))) => exit::of_error(error),
+            Self::Nothing(_) => exit::FAILED,
+            _ => exit::USAGE,
+        }
+    }
+}
+
+/// What a sweep is to do, understood.
+struct Plan {
+    args: SweepArgs,
+    header: Header,
+    journal: Journal,
+    known: Vec<journal::Entry>,
+    slos: Vec<Slos>,
+}
+
+/// Carries a sweep out. `typed` is what its user typed, as [`SweepArgs::list`] has it; `seed` is used if none was given.
+pub fn sweep(args: &SweepArgs, typed: Vec<String>, seed: u64, live: &mut Live) -> Result<Swept, SweepError> {
+    let mut plan = Plan::new(args, typed, seed)?;
+    let metrics = plan.args.target_metrics.as_ref().map(Watched::start).transpose()?;
+    let mut run_args = plan.args.run.clone();
+    run_args.slo = plan.slos.clone();
+    let until = plan.until();
+    run_args.slo.extend(until.clone().map(|until| Slos(vec![until])));
+    let trials = Local::new(&run_args, plan.header.seed)?;
+    let known = std::mem::take(&mut plan.known);
+    if !known.is_empty() {
+        live.tell(&format!("going on after {} trials of {}", known.len(), plan.journal.path().display()));
+    }
+    let journal = plan.journal.path().to_owned();
+    let (args, header, slos) = (plan.args, plan.header, plan.slos);
+    let mut sitting = Sitting::new(trials, live, plan.journal, known, metrics);
+    let outcome =
+        if is_ladder(&args) { climb(&mut sitting, &args, until) } else { search(&mut sitting, &args, &slos) };
+    let ended = match outcome {
+        Err(why) if sitting.entries().is_empty() => {
+            // There is nothing in it to go on from.
+            let _ = std::fs::remove_file(&journal);
+            return Err(SweepError::Nothing(why));
+        }
+        ended => ended,
+    };
+    Ok(sum_up(&sitting, &args, header, &slos, ended, journal))
+}
+
+impl Plan {
+    fn new(args: &SweepArgs, typed: Vec<String>, seed: u64) -> Result<Self, SweepError> {
+        if let Some(path) = &args.resume {
+            return Self::resume(args, typed, path);
+        }
+        let seed = args.run.seed.unwrap_or(seed);
+        let version = env!("CARGO_PKG_VERSION").to_owned();
+        let started_at = timestamp(SystemTime::now());
+        let header = Header { schema: journal::SCHEMA, version, started_at, seed, args: typed };
+        let slos = objectives(args)?;
+        refuse(args)?;
+        let journal = new_journal(args, &header)?;
+        Ok(Self { args: args.clone(), header, journal, known: Vec::new(), slos })
+    }
+
+    /// The sweep of a journal; what may be other in this sitting is.
+    fn resume(args: &SweepArgs, typed: Vec<String>, path: &Path) -> Result<Self, SweepError> {
+        if let Some(other) = typed.first() {
+            return Err(SweepError::Arguments(format!(
+                "--resume goes on with the arguments of {}: leave out {other}; only --budget, --allow-invalid and outputs may be given anew",
+                path.display()
+            )));
+        }
+        let (header, known, journal) = Journal::resume(path)?;
+        let mut before = SweepArgs::from_list(&header.args).map_err(|error| {
+            let problem = error.to_string().lines().next().unwrap_or_default().to_owned();
+            JournalError::Unreadable { path: path.to_owned(), problem }
+        })?;
+        before.budget = args.budget;
+        before.html.clone_from(&args.html);
+        before.run.json.clone_from(&args.run.json);
+        before.run.allow_invalid = args.run.allow_invalid;
+        let slos = objectives(&before)?;
+        Ok(Self { args: before, header, journal, known, slos })
+    }
+
+    fn until(&self) -> Option<Slo> {
+        let is_multiplied = self.args.factor.is_some() || self.args.until.is_some();
+        let default = || UNTIL_DEFAULT.parse().expect("a constant");
+        is_multiplied.then(|| self.args.until.clone().unwrap_or_else(default))
+    }
+}
+
+/// One for each `--slo`.
+fn objectives(args: &SweepArgs) -> Result<Vec<Slos>, SweepError> {
+    let slos = match args.run.slo.as_slice() {
+        [] => vec![SLO_DEFAULT.parse().expect("a constant")],
+        given => given.to_vec(),
+    };
+    for Slos(group) in &slos {
+        for (index, slo) in group.iter().enumerate() {
+            if let Some(other) = group[..index].iter().find(|other| slo.contradicts(other)) {
+                return Err(SweepError::Arguments(format!(
+                    "{} and {} cannot both hold: leave one of them out, or give each a --slo of its own",
+                    other.text, slo.text
+                )));
+            }
+        }
+    }
+    Ok(slos)
+}
+
+/// Flags of a run that a sweep sets itself, and limits that leave nothing to do.
+fn refuse(args: &SweepArgs) -> Result<(), SweepError> {
+    let run = &args.run;
+    let own = [
+        (run.rps.is_some(), "--rps", "it begins at --from"),
+        (run.eps.is_some(), "--eps", "it begins at --from, in requests"),
+        (run.stages.is_some(), "--stages", "give the loads with --steps"),
+        (
+            run.duration.is_some() && !is_ladder(args),
+            "--duration",
+            "give the time for all of it with --budget",
+        ),
+        (run.warmup.is_some() && !is_ladder(args), "--warmup", "each trial has one already"),
+        (run.hgrm.is_some(), "--hgrm", "every trial's histograms are in --json"),
+        (run.hlog.is_some(), "--hlog", "every trial's histograms are in --json"),
+    ];
+    if let Some((_, flag, instead)) = own.into_iter().find(|(is_given, ..)| *is_given) {
+        return Err(SweepError::Arguments(format!(
+            "a sweep chooses its loads itself and knows no {flag}: {instead}"
+        )));
+    }
+    if let (Some(from), Some(to)) = (args.from, args.to)
+        && from > to
+    {
+        return Err(SweepError::Arguments(format!(
+            "--from {} is above --to {}: there is nothing between them",
+            rate(from.per_second()),
+            rate(to.per_second())
+        )));
+    }
+    let (warmup, length) = step_times(args);
+    if let Some(budget) = args.budget.filter(|&budget| budget < warmup + length) {
+        return Err(SweepError::Arguments(format!(
+            "--budget {budget} is too short for one step: give at least {}, and minutes for an answer",
+            warmup + length
+        )));
+    }
+    let on_stdout =
+        [&run.json, &args.html].into_iter().flatten().filter(|path| path.as_os_str() == "-").count();
+    if on_stdout > 1 {
+        return Err(UsageError::TwoOnStdout.into());
+    }
+    Ok(())
+}
+
+/// The loads are named beforehand.
+fn is_ladder(args: &SweepArgs) -> bool {
+    !args.steps.is_empty() || args.factor.is_some() || args.until.is_some()
+}
+
+/// Of a step of a ladder: what is not measured, and what is.
+fn step_times(args: &SweepArgs) -> (Nanos, Nanos) {
+    (args.run.warmup.unwrap_or(WARMUP), args.run.duration.unwrap_or(LENGTH))
+}
+
+/// A new journal: where it was asked for, else beside the report, else named by the time. Where an earlier sweep's stands in the way of a
+/// place that nobody asked for, it gets a number.
+fn new_journal(args: &SweepArgs, header: &Header) -> Result<Journal, JournalError> {
+    if let Some(path) = &args.journal {
+        return Journal::create(path, header);
+    }
+    let name = match &args.run.json {
+        Some(json) if json.as_os_str() != "-" => {
+            let mut name = json.clone().into_os_string();
+            name.push(".journal");
+            name
+        }
+        _ => format!("blaster-sweep-{}.journal", header.started_at.replace([':', '.'], "-")).into(),
+    };
+    let mut path = PathBuf::from(&name);
+    for number in 2.. {
+        match Journal::create(&path, header) {
+            Err(JournalError::Open { error, .. }) if error.kind() == ErrorKind::AlreadyExists => {
+                let mut numbered = name.clone();
+                numbered.push(format!(".{number}"));
+                path = numbered.into();
+            }
+            outcome => return outcome,
+        }
+    }
+    unreachable!("numbers do not end")
+}
+
+/// How a sweep ended that nothing stopped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Ended {
+    /// There was nothing more to try.
+    Done,
+    /// There was no time for more.
+    Budget,
+}
+
+/// Fewer hardly overload a target that holds requests for a while.
+const CONNECTIONS_DEFAULT: u32 = 256;
+
+/// Warm-up and length of a trial that raises the load, that closes in on the limit, that makes sure of it.
+const DOUBLING: (Nanos, Nanos) = (Nanos::from_millis(500), Nanos::from_millis(2_500));
+const CLOSING: (Nanos, Nanos) = (Nanos::from_secs(1), Nanos::from_secs(5));
+const CONFIRMING: (Nanos, Nanos) = (Nanos::from_secs(1), Nanos::from_secs(10));
+
+/// Shares of the limit that the curve is drawn through, whatever the search has tried.
+const CURVE: [f64; 4] = [0.25, 0.5, 0.75, 0.9];
+
+/// Multiples of the limit that a target shall come back from.
+const OVERLOADS: [f64; 2] = [1.5, 2.0];
+
+/// An overload that has no more time than this before the budget ends says nothing.
+const OVERLOAD_S_MIN: f64 = 40.0;
+
+/// What a report says of an objective.
+fn said(report: &Report, slos: &Slos) -> Said {
+    let is_plan_limited = report.verdict.reasons.iter().any(|reason| reason.code == PLAN_LIMITED);
+    let is_client_s = report.verdict.limiter == Limiter::Client && report.verdict.status != Status::Valid;
+    match holds(report, slos) {
+        _ if is_plan_limited || report.verdict.status == Status::ClientLimited => Said::Spoiled,
+        // What is late through us may have failed through us; what held all the same held.
+        false if is_client_s => Said::Spoiled,
+        true if is_rising(report) => Said::Bad,
+        true => Said::Good,
+        false => Said::Bad,
+    }
+}
+
+/// Whether waiting grew from second to second: a load that is held as long as a trial lasts, and no longer.
+fn is_rising(report: &Report) -> bool {
+    let whole = report.intervals.iter().filter(|row| row.t_s >= 0.0 && row.t_s + 1.0 <= report.duration_s);
+    let medians: Vec<u64> = whole.filter_map(|row| row.p50_ns).collect();
+    let (Some(first), Some(last)) = (medians.first(), medians.last()) else { return false };
+    medians.len() >= RISING_MIN
+        && medians.windows(2).all(|pair| pair[0] < pair[1])
+        && *last >= 2 * first
+        && last - first >= RISING_NS_MIN
+}
+
+/// Fewer seconds may rise by chance; a rise of less may be noise.
+const RISING_MIN: usize = 4;
+const RISING_NS_MIN: u64 = 2_000_000;
+
+/// The code of the reason that asks for more connections.
+const PLAN_LIMITED: &str = "plan_limited";
+
+fn holds(report: &Report, Slos(slos): &Slos) -> bool {
+    let is_ours = |expr: &str| slos.iter().any(|slo| slo.text == expr);
+    report.slo.iter().all(|slo| slo.ok || !is_ours(&slo.expr))
+}
+
+/// What the trials at one load each say of an objective.
+fn all_said(sitting: &Sitting<'_, Local>, slos: &Slos) -> Vec<(f64, Said)> {
+    let of = |entry: &journal::Entry| Some((entry.report.asked_rate()?, said(&entry.report, slos)));
+    sitting.entries().iter().filter_map(of).collect()
+}
+
+/// Looks for the limit of every objective, draws the curve below it, and overloads the target.
+fn search(sitting: &mut Sitting<'_, Local>, args: &SweepArgs, slos: &[Slos]) -> Result<Ended, Stopped> {
+    let bounds = Bounds {
+        from: args.from.map_or(FROM_DEFAULT, |rate| rate.per_second()),
+        to: args.to.map_or(RATE_MAX, |rate| rate.per_second()),
+        precision: args.precision.unwrap_or(PRECISION_DEFAULT),
+    };
+    let mut is_in_time = true;
+    for slos in slos {
+        is_in_time &= find_limit(sitting, args, slos, bounds)?;
+    }
+    let Bracket { low: Some(limit), high: Some(_) } = Bracket::of(&all_said(sitting, &slos[0])) else {
+        return Ok(if is_in_time { Ended::Done } else { Ended::Budget });
+    };
+    for share in CURVE {
+        is_in_time &= one_trial(sitting, args, limit * share, DOUBLING, "the curve below the limit")?;
+    }
+    for factor in OVERLOADS {
+        let left_s = budget_s(args) - sitting.elapsed_s();
+        if left_s < OVERLOAD_S_MIN {
+            return Ok(Ended::Budget);
+        }
+        let overload = Overload { limit_rps: limit, factor, slos: slos[0].0.clone() };
+        let (mut enough, ends_at) = (overload.enough(), Instant::now() + Duration::from_secs_f64(left_s));
+        let load = Load { connections: connections(sitting, args), ..overload.load() };
+        let purpose = format!("{factor}x the limit of {} req/s, then back: does it recover?", rate(limit));
+        let is_enough: Enough = Box::new(move |interval| enough(interval) || Instant::now() >= ends_at);
+        let entry = sitting.trial(&load, &purpose, Some(is_enough))?;
+        if overload.judge(&entry.report).seconds.is_none() {
+            break;
+        }
+    }
+    is_in_time &= sitting.elapsed_s() < budget_s(args);
+    Ok(if is_in_time { Ended::Done } else { Ended::Budget })
+}
+
+/// Whether there was time for it.
+fn find_limit(
+    sitting: &mut Sitting<'_, Local>,
+    args: &SweepArgs,
+    slos: &Slos,
+    bounds: Bounds,
+) -> Result<bool, Stopped> {
+    loop {
+        let trials = all_said(sitting, slos);
+        let Bracket { low, high } = Bracket::of(&trials);
+        let known = [low, high].map(|end| end.map_or_else(|| "?".to_owned(), rate)).join(" and ");
+        let (at, times, why) = match bracket::next(&trials, bounds) {
+            Next::Double(at) => (at, DOUBLING, "doubling until it fails".to_owned()),
+            Next::Close(at) => (at, CLOSING, format!("the limit is between {known}")),
+            Next::Confirm(at) => (at, CONFIRMING, "making sure of the answer".to_owned()),
+            Next::Known | Next::Reach | Next::Client => return Ok(true),
+        };
+        if !one_trial(sitting, args, at, times, &why)? {
+            return Ok(false);
+        }
+        if trials.last().is_some_and(|(_, said)| *said == Said::Bad) {
+            sitting.pause(DRAIN)?;
+        }
+    }
+}
+
+/// What a target is left alone for after a load that was too much.
+const DRAIN: Duration = Duration::from_secs(1);
+
+/// Tries a load, if there is time for it.
+fn one_trial(
+    sitting: &mut Sitting<'_, Local>,
+    args: &SweepArgs,
+    at: f64,
+    (warmup, length): (Nanos, Nanos),
+    why: &str,
+) -> Result<bool, Stopped> {
+    let is_in_time = sitting.elapsed_s() + (warmup + length).as_secs_f64() <= budget_s(args);
+    if is_in_time {
+        let load = Load { rate: at, stages: None, warmup, length, connections: connections(sitting, args) };
+        sitting.trial(&load, &format!("{} req/s: {why}", rate(at)), None)?;
+    }
+    Ok(is_in_time)
+}
+
+/// Twice as many for every trial that had too few.
+fn connections(sitting: &Sitting<'_, Local>, args: &SweepArgs) -> Option<u32> {
+    let had_too_few = |entry: &&journal::Entry| {
+        entry.report.verdict.reasons.iter().any(|reason| reason.code == PLAN_LIMITED)
+    };
+    let doublings = sitting.entries().iter().filter(had_too_few).count().min(DOUBLINGS_MAX);
+    Some(args.run.connections.unwrap_or(CONNECTIONS_DEFAULT) << doublings)
+}
+
+const DOUBLINGS_MAX: usize = 6;
+
+/// No machine offers more.
+const RATE_MAX: f64 = 100e6;
+
+const PRECISION_DEFAULT: f64 = 0.02;
+
+fn budget_s(args: &SweepArgs) -> f64 {
+    args.budget.unwrap_or(BUDGET_DEFAULT).as_secs_f64()
+}
+
+/// Tries loads one after another.
+fn climb(sitting: &mut Sitting<'_, Local>, args: &SweepArgs, until: Option<Slo>) -> Result<Ended, Stopped> {
+    let from = args.from.map_or(FROM_DEFAULT, |rate| rate.per_second());
+    let mut ladder = if args.steps.is_empty() {
+        let until = until.unwrap_or_else(|| UNTIL_DEFAULT.parse().expect("a constant"));
+        Ladder::multiples(
+            from,
+            args.factor.unwrap_or(FACTOR_DEFAULT),
+            args.to.map(|to| to.per_second()),
+            until,
+        )
+    } else {
+        Ladder::named(args.steps.iter().map(|rate| rate.per_second()).collect())
+    };
+    let (warmup, length) = step_times(args);
+    while let Some(rate_) = ladder.next() {
+        if sitting.elapsed_s() + (warmup + length).as_secs_f64() > budget_s(args) {
+            return Ok(Ended::Budget);
+        }
+        let load = Load { rate: rate_, stages: None, warmup, length, connections: None };
+        let entry = sitting.trial(&load, &format!("{} req/s", rate(rate_)), None)?;
+        ladder.learn(&entry.report);
+    }
+    Ok(Ended::Done)
+}
+
+fn sum_up(
+    sitting: &Sitting<'_, Local>,
+    args: &SweepArgs,
+    header: Header,
+    slos: &[Slos],
+    ended: Result<Ended, Stopped>,
+    journal: PathBuf,
+) -> Swept {
+    let is_done = matches!(ended, Ok(Ended::Done));
+    let steps: Vec<StepRecord> = by_rate(sitting.entries().iter())
+        .into_iter()
+        .map(|(offered, entries)| {
+            let (decision, tone) = decision(args, slos, &entries);
+            StepRecord {
+                offered,
+                decision,
+                tone,
+                target: entries.iter().rev().find_map(|entry| entry.usage.clone()),
+                trials: entries.iter().map(|entry| entry.report.clone()).collect(),
+            }
+        })
+        .collect();
+    let answers: Vec<Answer> = slos
+        .iter()
+        .map(|slos| match is_ladder(args) {
+            true => answer(slos, &steps, is_done),
+            false => answer_of_search(sitting, args, slos),
+        })
+        .collect();
+    let holds = answers.first().and_then(|answer| answer.holds_rps);
+    let is_interrupted = matches!(ended, Err(Stopped::Trial(TrialError::Interrupted)));
+    let held: Vec<_> = steps
+        .iter()
+        .filter(|step| holds.is_some_and(|holds| step.offered <= holds))
+        .filter_map(|step| Some((step.trials.last()?.rate.completed, step.target.as_ref()?)))
+        .collect();
+    let runs_out = holds.and_then(|holds| first_to_run_out(&held, holds, args.target_cpus));
+    let why = match &ended {
+        Ok(Ended::Done) if is_ladder(args) => "all loads were tried".to_owned(),
+        Ok(Ended::Done) => "all that was asked is known".to_owned(),
+        Ok(Ended::Budget) => "the budget is used up: give more with --budget".to_owned(),
+        Err(why) => format!("{why}: go on with blaster sweep --resume {}", journal.display()),
+    };
+    let peak = steps.iter().map(|step| (step.offered, step.row().ok)).max_by(|a, b| a.1.total_cmp(&b.1));
+    let overloads = overloads(sitting, holds, &slos[0]);
+    let found = Found {
+        schema: SCHEMA,
+        tool: Tool { name: "blaster".to_owned(), version: header.version },
+        started_at: header.started_at,
+        duration_s: sitting.elapsed_s(),
+        interrupted: is_interrupted,
+        ended: why,
+        args: header.args,
+        seed: header.seed,
+        knee_rps: holds.filter(|_| !is_ladder(args)).and_then(|holds| knee(&steps, holds)),
+        peak_goodput_rps: peak.map(|(_, ok)| ok),
+        collapse_rps: collapse(&steps, peak, holds, &overloads),
+        kept_at_twice: overloads
+            .iter()
+            .find(|(overload, _)| overload.factor == 2.0)
+            .and_then(|(overload, report)| overload.kept(report)),
+        recovery: overloads.iter().map(|(overload, report)| overload.judge(report)).collect(),
+        sizing: args.need.zip(holds).map(|(need, holds)| Sizing::of(need.per_second(), holds)),
+        runs_out,
+        answers,
+        steps,
+    };
+    let aftermaths = overloads
+        .iter()
+        .map(|(overload, report)| Aftermath::of(report, told::recovery(&overload.judge(report))))
+        .collect();
+    let view = told::view(&found, &slos[0].0, aftermaths);
+    let stopped = ended.err();
+    let status = status(&found, stopped.as_ref(), args.run.allow_invalid);
+    Swept { found, view, status, stopped, journal }
+}
+
+/// What was made of the trials of a load, for the first objective.
+fn decision(args: &SweepArgs, slos: &[Slos], entries: &[&journal::Entry]) -> (String, Tone) {
+    if is_ladder(args) {
+        let grade = entries.last().map_or(Grade::Critical, |entry| Grade::of(&entry.report));
+        return (grade.name().to_owned(), grade.tone());
+    }
+    let trials: Vec<_> = entries.iter().map(|entry| (0.0, said(&entry.report, &slos[0]))).collect();
+    let counted = trials.iter().filter(|(_, said)| *said != Said::Spoiled).count();
+    let (word, tone) = match Bracket::of(&trials) {
+        Bracket { high: Some(_), .. } => ("failed", Tone::Bad),
+        Bracket { low: Some(_), .. } => ("held", Tone::Good),
+        _ if counted == 0 => ("spoiled", Tone::Doubtful),
+        _ => ("undecided", Tone::Doubtful),
+    };
+    let good = trials.iter().filter(|(_, said)| *said == Said::Good).count();
+    (format!("{word}, {good} of {counted}"), tone)
+}
+
+/// What the search for it came to.
+fn answer_of_search(sitting: &Sitting<'_, Local>, args: &SweepArgs, slos: &Slos) -> Answer {
+    let trials = all_said(sitting, slos);
+    let bounds = Bounds {
+        from: args.from.map_or(FROM_DEFAULT, |rate| rate.per_second()),
+        to: args.to.map_or(RATE_MAX, |rate| rate.per_second()),
+        precision: args.precision.unwrap_or(PRECISION_DEFAULT),
+    };
+    let Bracket { low, high } = Bracket::of(&trials);
+    Answer {
+        slo: slos.0.iter().map(|slo| slo.text.as_str()).collect::<Vec<_>>().join(", "),
+        holds_rps: low,
+        interval: [low, high],
+        confidence: None,
+        limited_by: match bracket::next(&trials, bounds) {
+            Next::Known => LimitedBy::Target,
+            Next::Reach => LimitedBy::Reach,
+            Next::Client => LimitedBy::Client,
+            Next::Double(_) | Next::Close(_) | Next::Confirm(_) => LimitedBy::Budget,
+        },
+    }
+}
+
+/// The trials that overloaded the target, with what they asked.
+fn overloads<'s>(
+    sitting: &'s Sitting<'_, Local>,
+    holds: Option<f64>,
+    slos: &Slos,
+) -> Vec<(Overload, &'s Report)> {
+    let Some(limit_rps) = holds else { return Vec::new() };
+    let staged = sitting.entries().iter().filter(|entry| entry.report.plan.stages.is_some());
+    let of = |(entry, factor): (&'s journal::Entry, f64)| {
+        (Overload { limit_rps, factor, slos: slos.0.clone() }, &entry.report)
+    };
+    staged.zip(OVERLOADS).map(of).collect()
+}
+
+/// The load with the most goodput for its latency (Kleinrock's power), of those that held.
+fn knee(steps: &[StepRecord], holds: f64) -> Option<f64> {
+    let power = |step: &StepRecord| {
+        let means = step.trials.iter().filter_map(|report| report.response_time_ns.mean);
+        let mean = means.min()?;
+        Some((step.offered, step.row().ok / mean.max(1) as f64))
+    };
+    let held = steps.iter().filter(|step| step.offered <= holds).filter_map(power);
+    held.max_by(|a, b| a.1.total_cmp(&b.1)).map(|(rate, _)| rate)
+}
+
+/// Less than this of the peak is a collapse.
+const COLLAPSED: f64 = 0.8;
+
+/// The lowest load beyond the peak at which so much less is answered as wanted.
+fn collapse(
+    steps: &[StepRecord],
+    peak: Option<(f64, f64)>,
+    holds: Option<f64>,
+    overloads: &[(Overload, &Report)],
+) -> Option<f64> {
+    let ((peak_at, peak), holds) = (peak?, holds?);
+    let of_steps =
+        steps.iter().filter(|step| step.offered > peak_at).map(|step| (step.offered, step.row().ok));
+    let of_overloads = overloads
+        .iter()
+        .filter_map(|(overload, report)| Some((overload.factor * holds, overload.kept(report)? * holds)));
+    let collapsed = of_steps.chain(of_overloads).filter(|(_, ok)| *ok < COLLAPSED * peak);
+    collapsed.map(|(rate, _)| rate).reduce(f64::min)
+}
+
+/// The highest load up to which each held.
+fn answer(Slos(slos): &Slos, steps: &[StepRecord], is_done: bool) -> Answer {
+    let holds = |step: &&StepRecord| {
+        let is_ours = |expr: &str| slos.iter().any(|slo| slo.text == expr);
+        step.trials.iter().all(|report| report.slo.iter().all(|slo| slo.ok || !is_ours(&slo.expr)))
+    };
+    let held = steps.iter().take_while(holds).count();
+    let last = held.checked_sub(1).map(|last| &steps[last]);
+    let next = steps.get(held);
+    let is_client = next
+        .into_iter()
+        .chain(last)
+        .any(|step| step.trials.iter().any(|report| report.verdict.status == Status::ClientLimited));
+    Answer {
+        slo: slos.iter().map(|slo| slo.text.as_str()).collect::<Vec<_>>().join(", "),
+        holds_rps: last.map(|step| step.offered),
+        interval: [last, next].map(|step| step.map(|step| step.offered)),
+        confidence: None,
+        limited_by: match next {
+            _ if is_client => LimitedBy::Client,
+            Some(_) => LimitedBy::Target,
+            None if is_done => LimitedBy::Reach,
+            None => LimitedBy::Budget,
+        },
+    }
+}
+
+fn status(found: &Found, stopped: Option<&Stopped>, allow_invalid: bool) -> u8 {
+    let answered =
+        found.steps.iter().flat_map(|step| &step.trials).any(|report| report.requests.completed > 0);
+    match stopped {
+        Some(Stopped::Trial(TrialError::Interrupted)) => exit::INTERRUPTED,
+        Some(_) => exit::FAILED,
+        None if !answered => exit::FAILED,
+        None if !allow_invalid
+            && found.answers.iter().any(|answer| answer.limited_by == LimitedBy::Client) =>
+        {
+            exit::CLIENT_LIMITED
+        }
+        None if found.answers.iter().any(|answer| answer.holds_rps.is_none()) => exit::SLO,
+        None => exit::DONE,
+    }
+}

@@ -1,0 +1,149 @@
+//! What was found, in sentences and marks.
+
+use blaster_core::plan::slo::Slo;
+use blaster_core::report::units::{grouped, percent, rate};
+use blaster_core::time::Nanos;
+
+use super::found::{Answer, Found, LimitedBy, Recovery, StepRecord};
+use super::view::{Aftermath, Line, Mark, Tone, View, limit_ns};
+use crate::metrics::joined::RunsOut;
+
+/// All that is to be seen of it. `slos` are those of the first answer.
+pub fn view(found: &Found, slos: &[Slo], aftermaths: Vec<Aftermath>) -> View {
+    let mut lines: Vec<Line> = found.answers.iter().map(answer).collect();
+    lines.extend(found.sizing.as_ref().map(|sizing| {
+        let text = format!(
+            "{} such targets for {} req/s, at {:.0} % headroom",
+            grouped(sizing.targets),
+            rate(sizing.need_rps),
+            sizing.headroom * 100.0
+        );
+        line(Tone::Plain, "sizing", text)
+    }));
+    lines.extend(curve(found));
+    lines.extend(found.recovery.iter().map(recovery));
+    lines.extend(found.runs_out.as_ref().map(runs_out));
+    lines.push(line(
+        if found.interrupted { Tone::Doubtful } else { Tone::Plain },
+        "ended",
+        found.ended.clone(),
+    ));
+    View {
+        heading: heading(found),
+        lines,
+        steps: found.steps.iter().map(StepRecord::row).collect(),
+        marks: marks(found),
+        bracket: found.answers.first().and_then(|answer| answer.interval[0].zip(answer.interval[1])),
+        limit_ns: limit_ns(slos),
+        recoveries: aftermaths,
+        runs_out: found.runs_out.clone(),
+    }
+}
+
+fn heading(found: &Found) -> String {
+    let report = found.steps.iter().flat_map(|step| &step.trials).next();
+    let what = report.map_or_else(String::new, |report| {
+        format!(" of {} · {}", report.plan.targets.join(", "), report.plan.payload)
+    });
+    let trials: usize = found.steps.iter().map(|step| step.trials.len()).sum();
+    let took = Nanos::from_secs_f64(found.duration_s.round());
+    format!("{} {} · sweep{what} · {trials} trials in {took}", found.tool.name, found.tool.version)
+}
+
+fn line(tone: Tone, label: &str, text: String) -> Line {
+    Line { tone, label: label.to_owned(), text }
+}
+
+fn answer(answer: &Answer) -> Line {
+    let Some(holds) = answer.holds_rps else {
+        let lowest = answer.interval[1].map_or_else(String::new, |rate_| format!(", {} req/s", rate(rate_)));
+        return line(Tone::Bad, &answer.slo, format!("not even at the lowest rate{lowest}"));
+    };
+    let sure = answer.confidence.map_or_else(String::new, |share| format!(", {:.0} %", share * 100.0));
+    let between = match answer.interval {
+        [Some(low), Some(high)] => format!(" ({}-{}{sure})", rate(low), rate(high)),
+        _ => String::new(),
+    };
+    let holds = rate(holds);
+    let (tone, text) = match answer.limited_by {
+        LimitedBy::Target => (Tone::Good, format!("holds {holds} req/s{between}")),
+        LimitedBy::Budget if between.is_empty() => {
+            (Tone::Doubtful, format!("at least {holds} req/s: the sweep ended before anything failed"))
+        }
+        LimitedBy::Budget => (
+            Tone::Doubtful,
+            format!("holds {holds} req/s{between}: the sweep ended before the limit was closer"),
+        ),
+        LimitedBy::Client => (
+            Tone::Doubtful,
+            format!("at least {holds} req/s (client-limited: this machine could not do more)"),
+        ),
+        LimitedBy::Reach => {
+            (Tone::Good, format!("at least {holds} req/s: nothing failed up to the highest rate"))
+        }
+    };
+    line(tone, &answer.slo, text)
+}
+
+fn curve(found: &Found) -> Vec<Line> {
+    let mut lines = Vec::new();
+    if let Some(knee) = found.knee_rps {
+        let text = format!("{} req/s: beyond it more load costs more latency than it brings", rate(knee));
+        lines.push(line(Tone::Plain, "knee", text));
+    }
+    if let Some(peak) = found.peak_goodput_rps {
+        let kept = found.kept_at_twice.map_or_else(String::new, |kept| {
+            format!("; at twice the limit {} of the limit is still answered as wanted", percent(kept))
+        });
+        lines.push(line(Tone::Plain, "peak", format!("{} answered as wanted a second{kept}", rate(peak))));
+    }
+    if let Some(collapse) = found.collapse_rps {
+        let text = format!("at {} req/s: less is answered as wanted than at lower rates", rate(collapse));
+        lines.push(line(Tone::Bad, "collapse", text));
+    }
+    lines
+}
+
+/// A sentence on what happened after an overload.
+pub fn recovery(recovery: &Recovery) -> Line {
+    let overload = format!("after {}x the limit", recovery.overload);
+    let (tone, text) = match (recovery.metastable, recovery.seconds, recovery.released_at_rps) {
+        (Some(true), _, Some(released)) => (
+            Tone::Bad,
+            format!(
+                "{overload} it is stuck at a load that it held before (metastable), and comes back at {} req/s",
+                rate(released)
+            ),
+        ),
+        (Some(true), ..) => {
+            (Tone::Bad, format!("{overload} it is stuck at a load that it held before (metastable)"))
+        }
+        (_, Some(seconds), _) if seconds <= 0.0 => (Tone::Good, format!("{overload} it is back at once")),
+        (_, Some(seconds), _) => {
+            (Tone::Good, format!("{overload} it is back in {}", Nanos::from_secs_f64(seconds)))
+        }
+        _ => (Tone::Doubtful, format!("{overload}: not known")),
+    };
+    line(tone, "recovery", text)
+}
+
+fn runs_out(first: &RunsOut) -> Line {
+    let text = format!(
+        "{} runs out first, at {} req/s; at the limit {} of it is used",
+        first.resource,
+        rate(first.at_rps),
+        percent(first.used_at_limit)
+    );
+    line(Tone::Plain, "resources", text)
+}
+
+fn marks(found: &Found) -> Vec<Mark> {
+    let mark = |tone, word: &str, at: f64| Mark { rate: at, label: format!("{word} {}", rate(at)), tone };
+    let holds = found.answers.first().and_then(|answer| answer.holds_rps);
+    let mut marks: Vec<Mark> = holds.map(|at| mark(Tone::Good, "holds", at)).into_iter().collect();
+    marks.extend(found.knee_rps.map(|at| mark(Tone::Plain, "knee", at)));
+    marks.extend(found.collapse_rps.map(|at| mark(Tone::Bad, "collapse", at)));
+    let stuck = found.recovery.iter().find_map(|recovery| recovery.released_at_rps);
+    marks.extend(stuck.map(|at| mark(Tone::Bad, "comes back", at)));
+    marks
+}
