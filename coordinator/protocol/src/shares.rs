@@ -99,7 +99,7 @@ pub struct TooMuch {
 /// less even times.
 const ROUND: u32 = 1000;
 
-/// Weights in the proportion of measured rates, a [`ROUND`] together; the least is 1.
+/// Weights in the proportion of measured rates, a thousand together; the least is 1.
 pub fn by_rate(rates: &[u64]) -> Vec<u32> {
     let whole = rates.iter().sum::<u64>().max(1) as f64;
     rates.iter().map(|&rate| (rate as f64 / whole * f64::from(ROUND)).round().max(1.0) as u32).collect()
