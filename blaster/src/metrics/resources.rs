@@ -22,7 +22,7 @@ pub struct Resources {
     pub descriptors: Option<f64>,
     /// Descriptors it may open.
     pub descriptors_limit: Option<f64>,
-    /// Gauges whose names have one of [`QUEUE_WORDS`] in them.
+    /// Gauges whose names have one of `QUEUE_WORDS` in them.
     pub queues: BTreeMap<String, f64>,
 }
 
