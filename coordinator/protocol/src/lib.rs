@@ -8,6 +8,7 @@
 pub mod agent;
 pub mod clock;
 pub mod delta;
+pub mod fuzz;
 pub mod leader;
 pub mod message;
 pub mod shares;
