@@ -110,8 +110,8 @@ mod tests {
             let noise = random.bytes(60);
             let mut source = Source(&noise);
             let mut bytes = match random.below(3) {
-                0 => encode(&source.to_agent()),
-                1 => encode(&source.to_leader()),
+                0 => encode(&source.word_to_agent()),
+                1 => encode(&source.word_to_leader()),
                 _ => delta.clone(),
             };
             random.damage(&mut bytes);

@@ -44,7 +44,7 @@ impl Machine {
     fn happen(&mut self, source: &mut Source) {
         match source.below(12) {
             0..5 => {
-                let message = source.to_agent();
+                let message = source.word_to_agent();
                 self.hear(source.below(3).into(), message);
             }
             5 => self.agent.handle_closed(source.below(3).into(), "gone"),

@@ -78,7 +78,7 @@ fn happen(leader: &mut Leader, now: Nanos, source: &mut Source) {
             let facts = Box::new(source.ready());
             leader.handle_message(index, now, ToLeader::Ready { run: RUN, facts });
         }
-        _ => leader.handle_message(index, now, source.to_leader()),
+        _ => leader.handle_message(index, now, source.word_to_leader()),
     }
 }
 

@@ -64,7 +64,7 @@ impl Source<'_> {
         part
     }
 
-    pub(super) fn to_agent(&mut self) -> ToAgent {
+    pub(super) fn word_to_agent(&mut self) -> ToAgent {
         let run = self.run();
         match self.below(14) {
             0 => ToAgent::Status,
@@ -86,7 +86,7 @@ impl Source<'_> {
         }
     }
 
-    pub(super) fn to_leader(&mut self) -> ToLeader {
+    pub(super) fn word_to_leader(&mut self) -> ToLeader {
         let run = self.run();
         match self.below(14) {
             0 | 1 => ToLeader::Status(Box::new(self.status())),
