@@ -152,7 +152,7 @@ impl Hall {
     fn answer(&mut self, node: usize, message: &ToAgent) {
         let soon = self.now + WAY + WAY;
         match message {
-            ToAgent::Status => self.say(soon, node, &ToLeader::Status(Box::new(Status::default()))),
+            ToAgent::Status => self.say(soon, node, &ToLeader::Status(Box::default())),
             ToAgent::Prepare(_) => {
                 let (facts, classes, remarks) = (Vec::new(), vec!["x".to_owned()], Vec::new());
                 let facts = Box::new(Ready { facts, classes, shards: 1, remarks });

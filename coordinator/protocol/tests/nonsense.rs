@@ -36,7 +36,7 @@ impl Hall {
         let mut hall = Self { leader: Leader::new(config, now), now, merged: 0, permits: Vec::new() };
         for node in 0..2 {
             hall.leader.handle_connected(node, now);
-            hall.hear(node, ToLeader::Status(Box::new(Status::default())));
+            hall.hear(node, ToLeader::Status(Box::default()));
         }
         hall
     }
