@@ -498,7 +498,11 @@ impl Led {
             measured_rps: node.measured(),
             requests: tally.requests.clone(),
             events: tally.events.clone(),
-            clock: offset.map(|offset| Clock { ahead_ns: offset.ahead_ns, bound_ns: offset.bound.0 }),
+            clock: offset.map(|offset| Clock {
+                ahead_ns: offset.ahead_ns,
+                bound_ns: offset.bound.0,
+                drift_ppb: node.drift_at_start_ppb(),
+            }),
             first_due_ns: from_start(first.due),
             first_sent_ns: from_start(first.sent),
             response_time_ns: report.map(|report| report.response_time_ns.clone()),

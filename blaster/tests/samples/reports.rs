@@ -57,7 +57,7 @@ pub fn nodes() -> Report {
         measured_rps: Some(1_200_000),
         requests: Requests::default(),
         events: Events::default(),
-        clock: Some(Clock { ahead_ns: -3_600_000_000_000, bound_ns: 41_000 }),
+        clock: Some(Clock { ahead_ns: -3_600_000_000_000, bound_ns: 41_000, drift_ppb: Some(-1_200) }),
         first_due_ns: None,
         first_sent_ns: None,
         response_time_ns: None,

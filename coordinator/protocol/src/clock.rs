@@ -5,6 +5,10 @@
 //! way takes less than nothing, so θ lies between `−(t4 − t3)` and `t2 − t1`, whatever the ways are: the least of each direction,
 //! of whichever exchanges, bound it, and the middle is the estimate (NTP's on-wire protocol, RFC 5905 section 8, with a minimum a direction).
 //! Clocks drift apart, by at most [`DRIFT_PPM_MAX`]; an older exchange says that much less.
+//!
+//! [`ClockFilter::fit`] knows more: with θ at a moment and a drift d each exchange bounds θ + d·(its distance in time) on either side. The
+//! pairs (θ, d) that no exchange contradicts make a convex region, and whatever the ways were the truth is one of them: its extent in θ is
+//! the bound, its middle in d the drift. It is never wider than without.
 
 use std::collections::VecDeque;
 
@@ -50,8 +54,11 @@ pub const DRIFT_PPM_MAX: u64 = 100;
 /// Thirty-six years; differences of such times fit.
 const UPTIME_MAX: Nanos = Nanos(1 << 60);
 
-/// Exchanges that are kept.
+/// Exchanges that are kept; of older ones the quicker of each two.
 const KEPT_MAX: usize = 128;
+
+/// Halvings of the span of drifts: to a millionth of it, which is a ten-thousandth of a ppm.
+const HALVINGS: u32 = 20;
 
 /// Keeps the exchanges with one agent.
 #[derive(Clone, Debug, Default)]
@@ -66,7 +73,7 @@ impl ClockFilter {
             return;
         }
         if self.kept.len() == KEPT_MAX {
-            self.kept.pop_front();
+            self.thin();
         }
         self.kept.push_back(exchange);
     }
@@ -83,6 +90,44 @@ impl ClockFilter {
         Some(Offset { ahead_ns: least + (most - least) / 2, bound: Nanos(bound) })
     }
 
+    /// Makes room: of two neighbours in the older half the quicker stays, so that what is kept reaches far back.
+    fn thin(&mut self) {
+        let way = |x: &Exchange| (x.t4 - x.t1).0.saturating_sub((x.t3 - x.t2).0);
+        let newer = self.kept.split_off(KEPT_MAX / 2);
+        let older: Vec<Exchange> = self.kept.drain(..).collect();
+        let quicker = |pair: &[Exchange]| pair.iter().copied().min_by_key(way).expect("a pair is not empty");
+        self.kept = older.chunks(2).map(quicker).chain(newer).collect();
+    }
+
+    /// The other clock at the moment `now` of ours, and its drift in parts per billion: what all exchanges together leave possible. Takes
+    /// some ten microseconds.
+    pub fn fit(&self, now: Nanos) -> Option<(Offset, i64)> {
+        let plain = self.offset(now)?;
+        // Nanoseconds from the plain estimate, and seconds before `now`: small numbers, exact enough as floating-point ones.
+        let beyond =
+            |theirs: Nanos, ours: Nanos| (theirs.0.wrapping_sub(ours.0) as i64 - plain.ahead_ns) as f64;
+        let before = |then: Nanos| (now.0 as i64 - then.0 as i64) as f64 / 1e9;
+        let most: Vec<_> = self.kept.iter().map(|x| (beyond(x.t2, x.t1), before(x.t1))).collect();
+        let least: Vec<_> = self.kept.iter().map(|x| (beyond(x.t3, x.t4), before(x.t4))).collect();
+        // With that drift, in ns/s, the other clock is ahead by no more than one and no less than the other.
+        let at_most = |drift: f64| most.iter().map(|(ns, s)| ns + drift * s).fold(f64::INFINITY, f64::min);
+        let at_least =
+            |drift: f64| least.iter().map(|(ns, s)| ns + drift * s).fold(f64::NEG_INFINITY, f64::max);
+        let room = |drift: f64| at_most(drift) - at_least(drift);
+        let limit = DRIFT_PPM_MAX as f64 * 1e3;
+        let possible = peak(room, -limit, limit);
+        if room(possible) <= 0.0 {
+            // Clocks that drift more than is possible contradict themselves.
+            return Some((plain, 0));
+        }
+        let [low, high] = [-limit, limit].map(|end| last_with_room(room, possible, end));
+        let lowest = at_least(peak(|drift| -at_least(drift), low, high));
+        let highest = at_most(peak(at_most, low, high));
+        let bound = Nanos((((highest - lowest) / 2.0).ceil() as u64 + 1).min(plain.bound.0));
+        let ahead_ns = plain.ahead_ns + ((highest + lowest) / 2.0).round() as i64;
+        Some((Offset { ahead_ns, bound }, ((low + high) / 2.0).round() as i64))
+    }
+
     /// How many exchanges it goes by.
     pub fn exchanges(&self) -> usize {
         self.kept.len()
@@ -92,6 +137,28 @@ impl ClockFilter {
     pub fn clear(&mut self) {
         self.kept.clear();
     }
+}
+
+/// Where a concave function is highest.
+fn peak(of: impl Fn(f64) -> f64, mut low: f64, mut high: f64) -> f64 {
+    for _ in 0..2 * HALVINGS {
+        let (a, b) = (low + (high - low) / 3.0, high - (high - low) / 3.0);
+        if of(a) < of(b) { low = a } else { high = b }
+    }
+    (low + high) / 2.0
+}
+
+/// From a point where a concave function is positive towards `end`: just beyond the last where it is, or the end.
+fn last_with_room(room: impl Fn(f64) -> f64, mut inside: f64, end: f64) -> f64 {
+    if room(end) >= 0.0 {
+        return end;
+    }
+    let mut outside = end;
+    for _ in 0..HALVINGS {
+        let middle = (inside + outside) / 2.0;
+        if room(middle) >= 0.0 { inside = middle } else { outside = middle }
+    }
+    outside
 }
 
 #[cfg(test)]
@@ -131,6 +198,9 @@ mod tests {
             let offset = filter.offset(now).unwrap();
             prop_assert!(offset.ahead_ns.abs_diff(truth) <= offset.bound.0 + 100, "{offset:?}, truth {truth}");
             prop_assert!(offset.ours(offset.theirs(now)) == now);
+            let (fitted, _) = filter.fit(now).unwrap();
+            prop_assert!(fitted.bound <= offset.bound);
+            prop_assert!(fitted.ahead_ns.abs_diff(truth) <= fitted.bound.0 + 100, "{fitted:?}, truth {truth}");
         }
     }
 
@@ -141,6 +211,25 @@ mod tests {
         let (filter, now) = filter(5_000_000, 0, &ways);
         let offset = filter.offset(now).unwrap();
         assert!(offset.bound < Nanos(11_000 + 4_000), "{offset:?}");
+    }
+
+    #[test]
+    fn over_a_long_window_the_drift_is_found_and_the_bound_shrinks() {
+        for drift_ppm in [-50, 0, 37] {
+            // Every 10 ms for 20 s, ways of 50 µs and up; a hundred exchanges of it are kept.
+            let ways: Vec<(u64, u64)> = (0..2_000_u64)
+                .map(|n| (50_000 + n * 7_919 % 200_000, 50_000 + n * 104_729 % 300_000))
+                .collect();
+            let (filter, now) = filter(7_000_000_000, drift_ppm, &ways);
+            assert!(filter.exchanges() <= KEPT_MAX);
+            let later = now + Nanos::from_secs(2);
+            let truth = 7_000_000_000 + later.0 as i64 / 1_000_000 * drift_ppm;
+            let (fitted, found_ppb) = filter.fit(later).unwrap();
+            assert!((found_ppb - drift_ppm * 1_000).abs() < 15_000, "{found_ppb} of {drift_ppm} ppm");
+            assert!(fitted.ahead_ns.abs_diff(truth) <= fitted.bound.0 + 100, "{fitted:?}, truth {truth}");
+            let plain = filter.offset(later).unwrap();
+            assert!(fitted.bound.0 * 5 < plain.bound.0 * 4, "{fitted:?}, {plain:?}");
+        }
     }
 
     #[test]

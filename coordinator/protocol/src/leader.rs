@@ -50,6 +50,12 @@ const MEASURED_USABLE: f64 = 0.9;
 /// More no node can send; sums of thousands still fit.
 const MEASURED_MAX: u64 = 1 << 40;
 
+/// A part is small if it is less than one in so many of what each of the others would have of the whole.
+const SMALL: f64 = 4.0;
+
+/// Nodes named in a line.
+const NAMED_MAX: usize = 4;
+
 /// Between two attempts to reach a node again.
 const RECONNECT_EVERY: Nanos = Nanos::from_millis(500);
 
@@ -195,7 +201,7 @@ pub struct Node {
     burst: u32,
     permit_at: Nanos,
     /// Around the start.
-    offset_at_start: Option<Offset>,
+    clock_at_start: Option<(Offset, i64)>,
     status: Option<Status>,
     ready: Option<Ready>,
     weight: u32,
@@ -481,7 +487,9 @@ impl Leader {
                 node.ready = Some(*facts);
                 self.sync_if_ready(now);
             }
-            ToLeader::Delta { run: of, number, delta } if of == run => self.take(index, number, delta),
+            ToLeader::Delta { run: of, number, delta } if of == run && node.state == State::Running => {
+                self.take(index, number, delta)
+            }
             ToLeader::Ended { run: of, deltas, first, report }
                 if of == run && node.state == State::Running =>
             {
@@ -584,10 +592,10 @@ impl Leader {
         if !pings {
             return;
         }
-        if node.offset_at_start.is_none()
+        if node.clock_at_start.is_none()
             && let Some(start) = start.filter(|start| now >= *start + SYNC_FOR)
         {
-            node.offset_at_start = node.clock.offset(start);
+            node.clock_at_start = node.clock.fit(start);
         }
         let quiet = start.filter(|&start| now + QUIET_BEFORE >= start && now < start + QUIET_AFTER);
         if let Some(start) = quiet {
@@ -689,10 +697,11 @@ impl Leader {
             Err(error) => return self.give_up(error.into()),
         };
         self.phase = Phase::Preparing { until: now + PREPARE_MAX };
+        let parts = Part::default().split(&weights);
         for (position, &index) in nodes.iter().enumerate() {
             let node = &mut self.nodes[index];
             (node.state, node.weight, node.ready) = (State::Preparing, weights[position], None);
-            node.holds = vec![Hold { part: Part::default().of(&weights, position), from: Nanos::ZERO }];
+            node.holds = vec![Hold { part: parts[position].clone(), from: Nanos::ZERO }];
             let task = Task { index: position as u32, weights: weights.clone(), ..self.config.task.clone() };
             self.say(index, ToAgent::Prepare(Box::new(task)));
         }
@@ -728,7 +737,7 @@ impl Leader {
             }
             node.state = State::Running;
             (node.permit_at, node.heard) = (now, now);
-            let offset = node.clock.offset(start).expect("it was compared");
+            let (offset, _) = node.clock.fit(start).expect("it was compared");
             node.start_bound = offset.bound;
             self.tend(index, now);
             self.say(index, ToAgent::Start { run, at: offset.theirs(start) });
@@ -737,9 +746,8 @@ impl Leader {
 
     fn take(&mut self, index: usize, number: u32, delta: Box<Delta>) {
         let node = &mut self.nodes[index];
-        // What was said twice has the number of something that was heard; a gap cannot be, since links keep order. Before the start, and
-        // of a node that takes no part, there is nothing to see.
-        if number != node.next || node.over || node.state != State::Running {
+        // What was said twice has the number of something that was heard; a gap cannot be, since links keep order.
+        if number != node.next || node.over {
             return;
         }
         node.next += 1;
@@ -809,45 +817,64 @@ impl Leader {
             return;
         }
         let others: Vec<usize> = (0..self.nodes.len()).filter(|&node| self.nodes[node].goes_on()).collect();
+        let mut rooms: Vec<Wish> = others.iter().map(|&node| self.nodes[node].room(rate)).collect();
+        let mut held: Vec<f64> = others.iter().map(|&node| self.nodes[node].held()).collect();
         for hold in std::mem::take(&mut self.nodes[lost].holds) {
-            let from = from.max(hold.from);
             let share = hold.part.fraction();
-            let rooms: Vec<Wish> = others.iter().map(|&node| self.nodes[node].room(rate)).collect();
-            let Spread { mut weights, nobody } = spread(&rooms, rate * share);
-            let mut takers: Vec<Option<usize>> = others.iter().copied().map(Some).collect();
-            weights.push(nobody);
-            takers.push(None);
-            let (weights, takers): (Vec<u32>, Vec<_>) =
-                weights.into_iter().zip(takers).filter(|(weight, _)| *weight > 0).unzip();
-            for (position, taker) in takers.into_iter().enumerate() {
-                let part = hold.part.of(&weights, position);
-                let handed = Handed {
-                    share: part.fraction(),
-                    held_from: hold.from,
-                    until: taker.map(|taker| (taker, from)),
-                };
-                self.log_handed(lost, &handed);
-                self.nodes[lost].handed.push(handed);
-                let Some(taker) = taker else { continue };
-                let of = (lost, self.nodes[lost].handed.len() - 1);
-                let node = &mut self.nodes[taker];
-                node.holds.push(Hold { part: part.clone(), from });
-                node.offers.push(Offer { part, from, of, answered: false });
-                let number = node.offers.len() - 1;
-                self.say_offer(taker, number);
+            // What is small next to what each of the others has goes to one of them: parts of parts would soon be without number.
+            let is_small = share * others.len() as f64 * SMALL < 1.0;
+            let more_room = |&a: &usize, &b: &usize| {
+                rooms[a].room().total_cmp(&rooms[b].room()).then_with(|| held[b].total_cmp(&held[a]))
+            };
+            let roomiest = (0..rooms.len()).filter(|_| is_small).max_by(more_room);
+            let shared: Vec<(Part, Option<usize>)> = match roomiest {
+                Some(one) if rooms[one].room() >= rate * share => vec![(hold.part, Some(one))],
+                _ => share_of(&hold.part, &spread(&rooms, rate * share)),
+            };
+            for (part, taker) in shared {
+                if let Some(taker) = taker {
+                    held[taker] += part.fraction();
+                    rooms[taker].rate_max = rooms[taker].rate_max.map(|room| room - rate * part.fraction());
+                }
+                self.hand(lost, hold.from, part, taker.map(|taker| others[taker]), from.max(hold.from));
             }
         }
+        self.log_handed(lost);
     }
 
-    fn log_handed(&mut self, lost: usize, handed: &Handed) {
-        let percent = handed.share * 100.0;
-        let what = match handed.until {
-            Some((taker, from)) => {
-                format!("{percent:.1} % of the run go to {} from {from} on", self.nodes[taker].name)
-            }
-            None => format!("{percent:.1} % of the run stay a gap: no node has room for them (max-rps)"),
+    /// Gives a part that a lost node held since `held_from` to another, or nobody.
+    fn hand(&mut self, lost: usize, held_from: Nanos, part: Part, taker: Option<usize>, from: Nanos) {
+        let until = taker.map(|taker| (taker, from));
+        self.nodes[lost].handed.push(Handed { share: part.fraction(), held_from, until });
+        let Some(taker) = taker else { return };
+        let of = (lost, self.nodes[lost].handed.len() - 1);
+        let node = &mut self.nodes[taker];
+        node.holds.push(Hold { part: part.clone(), from });
+        node.offers.push(Offer { part, from, of, answered: false });
+        let number = node.offers.len() - 1;
+        self.say_offer(taker, number);
+    }
+
+    fn log_handed(&mut self, lost: usize) {
+        let handed = &self.nodes[lost].handed;
+        let share = |taken: bool| -> f64 {
+            handed.iter().filter(|part| part.until.is_some() == taken).map(|part| part.share).sum()
         };
-        self.log(lost, &what);
+        let (taken, nobodys) = (share(true) * 100.0, share(false) * 100.0);
+        let takers: BTreeSet<usize> = handed.iter().filter_map(|part| Some(part.until?.0)).collect();
+        let names: Vec<&str> =
+            takers.iter().take(NAMED_MAX).map(|&taker| &self.nodes[taker].name[..]).collect();
+        let more = takers.len().saturating_sub(NAMED_MAX);
+        let names = names.join(", ") + &if more > 0 { format!(" and {more} more") } else { String::new() };
+        if let Some(from) = handed.iter().filter_map(|part| Some(part.until?.1)).max() {
+            self.log(lost, &format!("{taken:.1} % of the run go to {names} from {from} on"));
+        }
+        if nobodys > 0.0 {
+            self.log(
+                lost,
+                &format!("{nobodys:.1} % of the run stay a gap: no node has room for them (max-rps)"),
+            );
+        }
     }
 
     fn say_offer(&mut self, node: usize, number: usize) {
@@ -932,6 +959,14 @@ impl Leader {
     }
 }
 
+/// The pieces of a part and who takes each, counted among those it was spread over; none takes what nobody has room for.
+fn share_of(part: &Part, spread: &Spread) -> Vec<(Part, Option<usize>)> {
+    let takers = (0..spread.weights.len()).map(Some).chain([None]);
+    let all = spread.weights.iter().copied().chain([spread.nobody]).zip(takers);
+    let (weights, takers): (Vec<u32>, Vec<_>) = all.filter(|(weight, _)| *weight > 0).unzip();
+    part.split(&weights).into_iter().zip(takers).collect()
+}
+
 fn busy(leader: &str, held: Nanos) -> String {
     format!("{leader} has its run, for {held}: wait for it, or `coordinator stop` it")
 }
@@ -949,7 +984,7 @@ impl Node {
             ping_at: now,
             burst: 0,
             permit_at: now,
-            offset_at_start: None,
+            clock_at_start: None,
             status: None,
             ready: None,
             weight: wish.weight,
@@ -1009,7 +1044,17 @@ impl Node {
 
     /// Its clock around the start.
     pub fn offset_at_start(&self) -> Option<Offset> {
-        self.offset_at_start
+        Some(self.clock_at_start?.0)
+    }
+
+    /// Its drift against ours, in parts per billion, likewise.
+    pub fn drift_at_start_ppb(&self) -> Option<i64> {
+        Some(self.clock_at_start?.1)
+    }
+
+    /// How far from the common start its own may be.
+    pub fn start_bound(&self) -> Nanos {
+        self.start_bound
     }
 
     /// How its run ended.
@@ -1032,9 +1077,14 @@ impl Node {
         self.state == State::Running && self.lost.is_none() && self.ended.is_none() && !self.over
     }
 
+    /// The share of the run that it is to send.
+    fn held(&self) -> f64 {
+        self.holds.iter().map(|hold| hold.part.fraction()).sum()
+    }
+
     /// What it could send beside what it is to send of a run of `rate`.
     fn room(&self, rate: f64) -> Wish {
-        let held: f64 = self.holds.iter().map(|hold| hold.part.fraction()).sum();
+        let held = self.held();
         let measured = self.measured.map(|measured| measured as f64 * MEASURED_USABLE);
         let most = [self.bounded_wish().rate_max, measured].into_iter().flatten().reduce(f64::min);
         Wish { weight: self.wish.weight, rate_max: most.map(|most| most - rate * held) }

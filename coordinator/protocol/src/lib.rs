@@ -8,6 +8,7 @@
 pub mod agent;
 pub mod clock;
 pub mod delta;
+#[doc(hidden)]
 pub mod fuzz;
 pub mod leader;
 pub mod message;

@@ -1,44 +1,33 @@
 //! How a run is shared out: whole weights, none above what its node may send; and who takes over what a lost node was to send.
 
-use blaster_core::plan::lanes::{Lanes, share_out};
+use blaster_core::plan::lanes::{Lanes, cuts, share_out};
 use serde::{Deserialize, Serialize};
 
-/// A part of a run's requests: of a split a part, and of that again, from the outermost on.
+/// A part of a run's requests: of every `of` those from `first` on, `width` of them, and of these again, from the outermost cut on.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Part {
-    splits: Vec<Split>,
-}
-
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-struct Split {
-    weights: Vec<u32>,
-    index: u32,
+    cuts: Vec<(u64, u64, u64)>,
 }
 
 impl Part {
-    /// Of this part, what falls to `index` when it is split by `weights`.
-    pub fn of(&self, weights: &[u32], index: usize) -> Self {
-        let mut part = self.clone();
-        part.splits.push(Split { weights: weights.to_vec(), index: index as u32 });
-        part
+    /// Of this part, what falls to each when it is split by `weights`, all above 0.
+    pub fn split(&self, weights: &[u32]) -> Vec<Self> {
+        let of_cut = |cut| {
+            let mut part = self.clone();
+            part.cuts.push(cut);
+            part
+        };
+        cuts(weights).into_iter().map(of_cut).collect()
     }
 
-    /// Which requests these are; none if a split is none.
+    /// Which requests these are; none if a cut is none.
     pub fn lanes(&self) -> Option<Lanes> {
-        self.splits.iter().try_fold(Lanes::whole(), |lanes, split| {
-            let index = split.index as usize;
-            let is_split = index < split.weights.len() && !split.weights.contains(&0);
-            is_split.then(|| lanes.split(&split.weights).swap_remove(index))
-        })
+        self.cuts.iter().try_fold(Lanes::whole(), |lanes, &(first, width, of)| lanes.part(first, width, of))
     }
 
     /// The share of all requests that it is.
     pub fn fraction(&self) -> f64 {
-        let of_split = |split: &Split| {
-            let whole: f64 = split.weights.iter().map(|&weight| f64::from(weight)).sum();
-            split.weights.get(split.index as usize).map_or(0.0, |&weight| f64::from(weight) / whole)
-        };
-        self.splits.iter().map(of_split).product()
+        self.cuts.iter().map(|&(_, width, of)| width as f64 / of as f64).product()
     }
 }
 
@@ -87,6 +76,13 @@ pub struct Wish {
     pub rate_max: Option<f64>,
 }
 
+impl Wish {
+    /// What it may be given, without end if that is not bounded.
+    pub fn room(&self) -> f64 {
+        self.rate_max.unwrap_or(f64::INFINITY)
+    }
+}
+
 /// The nodes together may not send what is asked.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 #[error(
@@ -103,7 +99,7 @@ pub struct TooMuch {
 /// less even times.
 const ROUND: u32 = 1000;
 
-/// Weights in the proportion of measured rates, a [`ROUND`] together; the least is 1.
+/// Weights in the proportion of measured rates, a thousand together; the least is 1.
 pub fn by_rate(rates: &[u64]) -> Vec<u32> {
     let whole = rates.iter().sum::<u64>().max(1) as f64;
     rates.iter().map(|&rate| (rate as f64 / whole * f64::from(ROUND)).round().max(1.0) as u32).collect()
@@ -168,12 +164,11 @@ mod tests {
 
     #[test]
     fn a_part_of_a_part_is_the_requests_of_both_splits() {
-        let part = Part::default().of(&[1, 3], 1).of(&[2, 1], 0);
+        let part = Part::default().split(&[1, 3]).swap_remove(1).split(&[4, 2]).swap_remove(0);
         assert_eq!(part.lanes(), Some(Lanes::whole().split(&[1, 3])[1].split(&[2, 1])[0].clone()));
         assert!((part.fraction() - 0.5).abs() < 1e-12);
-        for wrong in [Part::default().of(&[1, 0], 0), Part::default().of(&[1], 1), Part::default().of(&[], 0)]
-        {
-            assert_eq!(wrong.lanes(), None);
+        for wrong in [(0, 0, 1), (1, 1, 1), (u64::MAX, 1, 5), (0, 0, 0)] {
+            assert_eq!(Part { cuts: vec![wrong] }.lanes(), None);
         }
     }
 

@@ -29,22 +29,22 @@ impl Lanes {
     /// # Panics
     /// When there are no weights or one is 0.
     pub fn split(&self, weights: &[u32]) -> Vec<Self> {
-        assert!(!weights.is_empty() && !weights.contains(&0), "lanes need weights above 0");
-        let divisor = weights.iter().fold(0, |a, &b| gcd(a, u64::from(b)));
-        let of = weights.iter().map(|&weight| u64::from(weight) / divisor).sum();
-        let mut first = 0;
-        weights
-            .iter()
-            .map(|&weight| {
-                let width = u64::from(weight) / divisor;
-                let mut nested = self.nested.clone();
-                if of > width {
-                    nested.push(Lane { first, width, of });
-                }
-                first += width;
-                Self { nested }
-            })
+        let cuts = cuts(weights);
+        cuts.into_iter()
+            .map(|(first, width, of)| self.part(first, width, of).expect("a cut of a split"))
             .collect()
+    }
+
+    /// Of every `of` numbers of this part those from `first` on, `width` of them; none if that is no part.
+    pub fn part(&self, first: u64, width: u64, of: u64) -> Option<Self> {
+        if width == 0 || first.checked_add(width).is_none_or(|end| end > of) {
+            return None;
+        }
+        let mut nested = self.nested.clone();
+        if of > width {
+            nested.push(Lane { first, width, of });
+        }
+        Some(Self { nested })
     }
 
     /// The whole run's number of this part's `m`-th request.
@@ -71,6 +71,23 @@ impl Lanes {
                 .rotate_left(29)
         })
     }
+}
+
+/// What [`Lanes::split`] cuts into, each as [`Lanes::part`] takes it.
+///
+/// # Panics
+/// When there are no weights or one is 0.
+pub fn cuts(weights: &[u32]) -> Vec<(u64, u64, u64)> {
+    assert!(!weights.is_empty() && !weights.contains(&0), "lanes need weights above 0");
+    let divisor = weights.iter().fold(0, |a, &b| gcd(a, u64::from(b)));
+    let of = weights.iter().map(|&weight| u64::from(weight) / divisor).sum();
+    let mut first = 0;
+    let cut = |&weight: &u32| {
+        let width = u64::from(weight) / divisor;
+        first += width;
+        (first - width, width, of)
+    };
+    weights.iter().map(cut).collect()
 }
 
 /// Splits `total` in proportion to `weights`, exactly: the parts that lose most by rounding get one more.

@@ -82,6 +82,9 @@ pub struct Clock {
     pub ahead_ns: i64,
     /// How wrong that may be.
     pub bound_ns: u64,
+    /// What it gains, in parts per billion, as far as the time before the start tells; none if that is not known.
+    #[serde(default)]
+    pub drift_ppb: Option<i64>,
 }
 
 impl Report {

@@ -7,7 +7,7 @@ use blaster_core::time::Nanos;
 
 use crate::delta::Delta;
 use crate::message::{
-    Datagram, First, Holder, Ready, RunId, Status, Task, ToAgent, ToLeader, VERSION, decode,
+    Datagram, First, Holder, Ready, RunId, Status, Task, ToAgent, ToLeader, VERSION, decode, encode,
 };
 use crate::shares::Part;
 
@@ -55,13 +55,11 @@ impl Source<'_> {
         if self.below(2) == 0 { Nanos(self.number()) } else { Nanos::from_secs(self.byte().into()) }
     }
 
+    /// One that another may say: not only what a split makes.
     fn part(&mut self) -> Part {
-        let mut part = Part::default();
-        for _ in 0..self.below(4) {
-            let weights: Vec<u32> = (0..self.below(4)).map(|_| self.number() as u32).collect();
-            part = part.of(&weights, self.below(4).into());
-        }
-        part
+        let cuts: Vec<(u64, u64, u64)> =
+            (0..self.below(4)).map(|_| (self.number(), self.number(), self.number())).collect();
+        decode(&encode(&cuts)).expect("a part is its cuts")
     }
 
     pub(super) fn word_to_agent(&mut self) -> ToAgent {

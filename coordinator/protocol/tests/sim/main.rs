@@ -13,7 +13,11 @@ use world::{Mishaps, Sabotage, Setting, World};
 
 /// So many seeds from the first on; more with `SIM_SEEDS=10000`.
 fn seeds(count: u64) -> Range<u64> {
-    0..std::env::var("SIM_SEEDS").ok().and_then(|text| text.parse().ok()).unwrap_or(count)
+    0..asked("SIM_SEEDS", count)
+}
+
+fn asked(variable: &str, default: u64) -> u64 {
+    std::env::var(variable).ok().and_then(|text| text.parse().ok()).unwrap_or(default)
 }
 
 /// A small world of this seed.
@@ -75,7 +79,7 @@ fn a_thousand_nodes_for_an_hour() {
         seed: 1,
         nodes: 1000,
         rate: 1_000_000.0,
-        length_s: 3600,
+        length_s: asked("SIM_SECONDS", 3600),
         turn_ms: 1000,
         mishaps: Mishaps { kills: 20, freezes: 20, cuts: 40, ..Mishaps::none() },
         sabotage: None,
