@@ -10,9 +10,7 @@ use blaster_core::load::recorder::Recorder;
 use blaster_core::time::Nanos;
 use coordinator_protocol::delta::Delta;
 use coordinator_protocol::leader::{Act, Config, Leader, OnLoss};
-use coordinator_protocol::message::{
-    Datagram, First, Ready, RunId, Status, Task, ToAgent, ToLeader, decode, encode,
-};
+use coordinator_protocol::message::{Datagram, First, Ready, RunId, Task, ToAgent, ToLeader, decode, encode};
 use coordinator_protocol::shares::Wish;
 
 const RUN: RunId = RunId(7);

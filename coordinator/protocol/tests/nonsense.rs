@@ -4,7 +4,7 @@ use blaster_core::load::recorder::Recorder;
 use blaster_core::time::Nanos;
 use coordinator_protocol::delta::Delta;
 use coordinator_protocol::leader::{Act, Config, LEASE, Leader, OnLoss};
-use coordinator_protocol::message::{Datagram, Holder, Ready, RunId, Status, Task, ToAgent, ToLeader};
+use coordinator_protocol::message::{Datagram, Holder, Ready, RunId, Task, ToAgent, ToLeader};
 use coordinator_protocol::shares::Wish;
 
 const RUN: RunId = RunId(7);
