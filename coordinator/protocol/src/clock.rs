@@ -51,6 +51,9 @@ impl Offset {
 /// Two clocks drift apart by no more: crystals are within 50 ppm, and time services steer by less than that.
 pub const DRIFT_PPM_MAX: u64 = 100;
 
+/// Thirty-six years; differences of such times fit.
+const UPTIME_MAX: Nanos = Nanos(1 << 60);
+
 /// Exchanges that are kept; of older ones the quicker of each two.
 const KEPT_MAX: usize = 128;
 
@@ -64,9 +67,9 @@ pub struct ClockFilter {
 }
 
 impl ClockFilter {
-    /// Takes an exchange in, unless its times are in no possible order.
+    /// Takes an exchange in, unless its times are in no possible order, or no machine can have been up for so long.
     pub fn add(&mut self, exchange: Exchange) {
-        if exchange.t1 > exchange.t4 || exchange.t2 > exchange.t3 {
+        if exchange.t1 > exchange.t4 || exchange.t2 > exchange.t3 || exchange.t3 > UPTIME_MAX {
             return;
         }
         if self.kept.len() == KEPT_MAX {
@@ -242,6 +245,7 @@ mod tests {
         let mut filter = ClockFilter::default();
         filter.add(Exchange { t1: Nanos(5), t2: Nanos(1), t3: Nanos(1), t4: Nanos(4) });
         filter.add(Exchange { t1: Nanos(4), t2: Nanos(2), t3: Nanos(1), t4: Nanos(5) });
+        filter.add(Exchange { t1: Nanos(4), t2: Nanos(2), t3: Nanos::MAX, t4: Nanos(5) });
         assert_eq!((filter.exchanges(), filter.offset(Nanos(9))), (0, None));
     }
 }

@@ -301,11 +301,13 @@ impl Buckets {
 
     /// The upper end of the bucket that the 99th percentile lies in.
     fn p99_ns(&self) -> Option<u64> {
-        let total: u64 = self.times().map(|(_, count)| count).sum();
-        let rank = (total * 99).div_ceil(100);
-        let mut below = 0;
+        // Whoever lies may say as much as it likes.
+        let total = self.times().map(|(_, count)| count).fold(0, u64::saturating_add);
+        // Ninety-nine hundredths, rounded up.
+        let rank = total - total / 100;
+        let mut below = 0_u64;
         let reached = self.times().find(|(_, count)| {
-            below += count;
+            below = below.saturating_add(*count);
             below >= rank
         });
         reached.map(|(time, _)| time.0)
@@ -378,7 +380,10 @@ fn possible(counts: &[u64]) -> Result<(), DeltaError> {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use blaster_core::load::engine::WireTimes;
+    use hdrhistogram::serialization::{Serializer, V2Serializer};
     use proptest::prelude::*;
 
     use super::*;
@@ -432,6 +437,155 @@ mod tests {
         }
     }
 
+    /// What happened once: where, and what a recorder makes of it.
+    #[derive(Clone, Copy, Debug)]
+    struct Sample {
+        node: usize,
+        shard: u32,
+        interval: u32,
+        class: usize,
+        time: u64,
+        outcome: usize,
+    }
+
+    fn samples(nodes: usize) -> impl Strategy<Value = Vec<Sample>> {
+        // Times of all sizes, up to those that no histogram holds.
+        let time = (0..43_u32, any::<u64>()).prop_map(|(bits, noise)| noise & ((1 << bits) - 1));
+        let sample = (0..nodes, 0..3_u32, 0..2_u32, 0..CLASSES + 1, time, 0..8_usize);
+        let sample = sample.prop_map(|(node, shard, interval, class, time, outcome)| Sample {
+            node,
+            shard,
+            interval,
+            class,
+            time,
+            outcome,
+        });
+        prop::collection::vec(sample, 0..300)
+    }
+
+    const CLASSES: usize = 2;
+
+    fn record(recorder: &mut Recorder, sample: &Sample) {
+        let &Sample { class, time, outcome, .. } = sample;
+        let class = &mut recorder.classes[class];
+        (class.scheduled, class.sent) = (class.scheduled + 1, class.sent + 1);
+        (class.events_sent, class.events_by_status) =
+            (class.events_sent + time % 7, class.events_by_status + 1);
+        (class.unsent_backlog, class.unsent_stopped) =
+            (class.unsent_backlog + time % 2, class.unsent_stopped + time % 3);
+        match outcome {
+            0..3 => {
+                class.status[200 + outcome] += 1;
+                class.ok += 1;
+                class.events_acknowledged += time % 5;
+                class.response_ok.record(Nanos(time));
+            }
+            3..5 => {
+                class.status[500 + outcome] += 1;
+                class.unexpected_status += 1;
+                class.response_rest.record(Nanos(time));
+            }
+            _ => class.errors[outcome % Failure::ALL.len()] += 1,
+        }
+        class.service.record(Nanos(time / 2));
+        match outcome % 3 {
+            0 => recorder.lateness.on_time.record(Nanos(time / 9)),
+            1 => recorder.lateness.blocked_whole.record(Nanos(time)),
+            _ => recorder.lateness.blocked_own.record(Nanos(time / 5)),
+        }
+        recorder.connect_time.record(Nanos(time / 3));
+        recorder.first_service.record(Nanos(time / 4));
+        recorder.turn_time.record(Nanos(time / 6));
+        recorder.wire.record(
+            Nanos(5),
+            WireTimes { left: Nanos(9), arrived: Nanos(9 + time) },
+            Nanos(11 + 2 * time),
+        );
+        recorder.connect_failures[outcome % ConnectFailure::ALL.len()] += 1;
+        recorder.answers_before_close = recorder.answers_before_close.into_iter().chain([time]).min();
+        recorder.connections_open += 1;
+        recorder.in_flight_ns += time;
+        for counter in [
+            &mut recorder.opened,
+            &mut recorder.reopened,
+            &mut recorder.backlog_end,
+            &mut recorder.in_flight_end,
+            &mut recorder.bytes_sent,
+            &mut recorder.bytes_received,
+            &mut recorder.sends,
+            &mut recorder.turns,
+        ] {
+            *counter += time % 1_000;
+        }
+    }
+
+    /// The bytes of every histogram of a recorder.
+    fn histograms(recorder: &Recorder) -> Vec<Vec<u8>> {
+        let of_class =
+            |class: &'_ ClassRecord| [&class.response_ok, &class.response_rest, &class.service].map(bytes_of);
+        let (lateness, wire) = (&recorder.lateness, &recorder.wire);
+        let whole = [
+            &recorder.connect_time,
+            &recorder.first_service,
+            &recorder.turn_time,
+            &lateness.on_time,
+            &lateness.blocked_whole,
+            &lateness.blocked_own,
+            &wire.before,
+            &wire.between,
+            &wire.after,
+        ];
+        recorder.classes.iter().flat_map(of_class).chain(whole.map(bytes_of)).collect()
+    }
+
+    fn bytes_of(series: &Series) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        V2Serializer::new().serialize(series.histogram(), &mut bytes).unwrap();
+        bytes
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(12))]
+
+        #[test]
+        fn what_all_nodes_saw_is_bit_for_bit_what_one_recorder_of_all_of_it_holds(
+            samples in (1..=64_usize).prop_flat_map(samples),
+            backwards in any::<bool>(),
+        ) {
+            let mut of_shards: BTreeMap<_, Vec<Sample>> = BTreeMap::new();
+            for sample in &samples {
+                of_shards.entry((sample.interval, sample.node, sample.shard)).or_default().push(*sample);
+            }
+            let mut scratch = Recorder::new(CLASSES);
+            let mut sent: Vec<Vec<u8>> = of_shards.iter().map(|(&(interval, _, shard), samples)| {
+                scratch.clear();
+                scratch.interval = Some(interval);
+                samples.iter().for_each(|sample| record(&mut scratch, sample));
+                scratch.settle();
+                postcard::to_stdvec(&Delta::of(shard, &scratch)).unwrap()
+            }).collect();
+            if backwards {
+                sent.reverse();
+            }
+            for interval in 0..2 {
+                let (mut merged, mut whole) = (Recorder::new(CLASSES), Recorder::new(CLASSES));
+                for bytes in &sent {
+                    let delta: Delta = postcard::from_bytes(bytes).unwrap();
+                    delta.check(CLASSES).unwrap();
+                    if delta.interval == Some(interval) {
+                        delta.add_to(&mut merged);
+                    }
+                }
+                let of_interval = samples.iter().filter(|sample| sample.interval == interval);
+                of_interval.for_each(|sample| record(&mut whole, sample));
+                whole.settle();
+                // Every counter and every bucket; then the histograms as others read them.
+                prop_assert_eq!(Delta::of(0, &merged), Delta::of(0, &whole));
+                prop_assert!(histograms(&merged) == histograms(&whole));
+            }
+        }
+    }
+
     proptest! {
         #[test]
         fn numbers_are_read_as_written_and_noise_does_no_harm(numbers in prop::collection::vec(any::<u64>(), 0..20), noise in prop::collection::vec(any::<u8>(), 0..40)) {
@@ -454,6 +608,17 @@ mod tests {
         let wanted = recorder.classes[0].response_ok.histogram().value_at_quantile(0.99);
         assert_eq!(Delta::of(0, &recorder).p99_ns(), Some(wanted));
         assert_eq!(Delta::of(0, &Recorder::new(2)).p99_ns(), None);
+    }
+
+    #[test]
+    fn a_percentile_of_more_than_can_be_counted_is_one_of_its_times() {
+        let mut delta = Delta::of(0, &full(&[5]));
+        for _ in 0..20_000 {
+            put(&mut delta.classes[0].response_ok.steps, 1);
+            put(&mut delta.classes[0].response_ok.steps, COUNT_MAX);
+        }
+        delta.check(2).unwrap();
+        assert!(delta.p99_ns().is_some_and(|p99| p99 <= 20_005), "{:?}", delta.p99_ns());
     }
 
     #[test]

@@ -47,6 +47,9 @@ const NOTICE: Nanos = Nanos::from_secs(1);
 /// Of what a node measured that it can send, what it may be given: an open loop needs some rest.
 const MEASURED_USABLE: f64 = 0.9;
 
+/// More no node can send; sums of thousands still fit.
+const MEASURED_MAX: u64 = 1 << 40;
+
 /// A part is small if it is less than one in so many of what each of the others would have of the whole.
 const SMALL: f64 = 4.0;
 
@@ -125,7 +128,23 @@ pub struct Leader {
     stops: u32,
     /// When the last node that was not lost ended.
     last_end: Nanos,
+    /// When whoever has not said how its run ended is waited for no longer.
+    over_by: Nanos,
     failure: Option<Failure>,
+    agenda: Agenda,
+}
+
+/// When which node needs something: with a thousand of them nobody looks at all each time.
+#[derive(Debug, Default)]
+struct Agenda {
+    /// In the order of time; each node once, or not at all.
+    due: BTreeSet<(Nanos, usize)>,
+    /// Each node's, as it stands there.
+    of_nodes: Vec<Nanos>,
+    /// Nodes to which something happened since.
+    touched: Vec<usize>,
+    /// What it was made for; in another phase all is different.
+    phase: Option<Phase>,
 }
 
 /// Why there is no run, or why it is worth nothing.
@@ -279,7 +298,9 @@ impl Leader {
             start: None,
             stops: 0,
             last_end: Nanos::ZERO,
+            over_by: Nanos::MAX,
             failure: None,
+            agenda: Agenda::default(),
         };
         (0..leader.nodes.len()).for_each(|node| leader.acts.push_back(Act::Connect(node)));
         leader
@@ -316,26 +337,64 @@ impl Leader {
     }
 
     /// When [`Self::handle_timeout`] wants to be called.
-    pub fn timeout(&self) -> Option<Nanos> {
+    pub fn timeout(&mut self) -> Option<Nanos> {
+        self.update_agenda();
         let of_phase = match self.phase {
-            Phase::Gathering { until }
-            | Phase::Measuring { until }
-            | Phase::Preparing { until }
-            | Phase::Syncing { until } => Some(until),
-            Phase::Running => self.end_by(),
+            Phase::Gathering { until } | Phase::Measuring { until } | Phase::Preparing { until } => until,
+            // Pings, every few milliseconds, tell whether clocks are known.
+            Phase::Syncing { .. } => Nanos::MAX,
+            Phase::Running => self.over_by,
             Phase::Over => return None,
         };
-        let of_nodes = self.nodes.iter().filter(|node| node.takes_part()).map(|node| {
-            let pings = self.pings() && node.linked;
-            let ping = if pings { node.ping_at } else { Nanos::MAX };
-            let permit = if pings { node.permit_at } else { Nanos::MAX };
-            let connect = if node.linked { Nanos::MAX } else { node.connect_at };
-            let lost = if node.lost.is_none() { node.heard + LOST_AFTER } else { Nanos::MAX };
-            let lost =
-                if matches!(self.phase, Phase::Syncing { .. } | Phase::Running) { lost } else { Nanos::MAX };
-            ping.min(permit).min(connect).min(lost)
-        });
-        of_nodes.chain(of_phase).min()
+        let of_nodes = self.agenda.due.first().map_or(Nanos::MAX, |&(at, _)| at);
+        Some(of_phase.min(of_nodes))
+    }
+
+    fn update_agenda(&mut self) {
+        let mut touched = std::mem::take(&mut self.agenda.touched);
+        if self.agenda.phase != Some(self.phase) {
+            self.agenda.phase = Some(self.phase);
+            self.agenda.of_nodes.resize(self.nodes.len(), Nanos::MAX);
+            touched = (0..self.nodes.len()).collect();
+        }
+        for index in touched.drain(..) {
+            let at = self.needs_at(index);
+            let stands = &mut self.agenda.of_nodes[index];
+            if *stands != at {
+                self.agenda.due.remove(&(*stands, index));
+                *stands = at;
+                if at < Nanos::MAX {
+                    self.agenda.due.insert((at, index));
+                }
+            }
+        }
+        self.agenda.touched = touched;
+    }
+
+    /// When there is something for [`Self::tend`] to do; [`Nanos::MAX`] if never.
+    fn needs_at(&self, index: usize) -> Nanos {
+        let node = &self.nodes[index];
+        let when = |needs: bool, at: Nanos| if needs { at } else { Nanos::MAX };
+        if !node.takes_part() {
+            return Nanos::MAX;
+        }
+        let lost = when(self.may_be_lost(index), node.heard + LOST_AFTER);
+        if !node.linked {
+            return lost.min(when(!node.over, node.connect_at));
+        }
+        let ping = when(self.pings(), node.ping_at);
+        let permit = when(self.is_permitted(index) && node.clock.exchanges() > 0, node.permit_at);
+        lost.min(ping).min(permit)
+    }
+
+    fn may_be_lost(&self, index: usize) -> bool {
+        let node = &self.nodes[index];
+        matches!(self.phase, Phase::Syncing { .. } | Phase::Running) && node.lost.is_none() && !node.over
+    }
+
+    fn is_permitted(&self, index: usize) -> bool {
+        let node = &self.nodes[index];
+        self.phase == Phase::Running && node.state == State::Running && node.lost.is_none()
     }
 
     /// Lets answers come in and end; asked again, does not wait for them.
@@ -351,6 +410,7 @@ impl Leader {
 
     /// A link to a node stands.
     pub fn handle_connected(&mut self, index: usize, now: Nanos) {
+        self.agenda.touched.push(index);
         let next = self.nodes[index].next;
         let run = self.config.task.run;
         let node = &mut self.nodes[index];
@@ -368,6 +428,7 @@ impl Leader {
 
     /// There is no link to a node, or it is no more.
     pub fn handle_closed(&mut self, index: usize, now: Nanos, why: &str) {
+        self.agenda.touched.push(index);
         let node = &mut self.nodes[index];
         (node.linked, node.connect_at) = (false, now + RECONNECT_EVERY);
         match node.state {
@@ -383,6 +444,7 @@ impl Leader {
 
     /// A pong came.
     pub fn handle_datagram(&mut self, index: usize, now: Nanos, datagram: Datagram) {
+        self.agenda.touched.push(index);
         let node = &mut self.nodes[index];
         if let Some(exchange) = datagram.exchange(now) {
             node.heard = now;
@@ -397,6 +459,7 @@ impl Leader {
 
     /// A node says something.
     pub fn handle_message(&mut self, index: usize, now: Nanos, message: ToLeader) {
+        self.agenda.touched.push(index);
         let run = self.config.task.run;
         let node = &mut self.nodes[index];
         node.heard = now;
@@ -416,7 +479,7 @@ impl Leader {
             ToLeader::Refused { run: of, why } if of == run => self.out(index, why, now),
             ToLeader::Measured { run: of, rate } if of == run && node.state == State::Measuring => {
                 node.state = State::Known;
-                node.measured = Some(rate);
+                node.measured = Some(rate.min(MEASURED_MAX));
                 self.prepare_if_measured(now);
             }
             ToLeader::Ready { run: of, facts } if of == run && node.state == State::Preparing => {
@@ -454,6 +517,7 @@ impl Leader {
 
     /// What a node said it saw cannot be: nothing more of it counts, and it is told to stop.
     pub fn refuse(&mut self, index: usize, now: Nanos, why: &str) {
+        self.agenda.touched.push(index);
         let run = self.config.task.run;
         self.lose(index, now, why);
         self.nodes[index].over = true;
@@ -488,8 +552,11 @@ impl Leader {
             Phase::Over => return,
             _ => {}
         }
-        for index in 0..self.nodes.len() {
+        self.update_agenda();
+        let due: Vec<usize> = self.agenda.due.range(..=(now, usize::MAX)).map(|&(_, index)| index).collect();
+        for index in due {
             self.tend(index, now);
+            self.agenda.touched.push(index);
         }
         self.start_if_synced(now);
         self.end_if_over(now);
@@ -498,7 +565,7 @@ impl Leader {
     /// What one node needs now.
     fn tend(&mut self, index: usize, now: Nanos) {
         let pings = self.pings();
-        let may_be_lost = matches!(self.phase, Phase::Syncing { .. } | Phase::Running);
+        let may_be_lost = self.may_be_lost(index);
         let measures = matches!(self.phase, Phase::Measuring { .. });
         let around_start = !measures && self.start.is_none_or(|start| now < start + SYNC_FOR);
         let start = self.start;
@@ -507,7 +574,7 @@ impl Leader {
         if !node.takes_part() {
             return;
         }
-        if may_be_lost && node.lost.is_none() && now >= node.heard + LOST_AFTER {
+        if may_be_lost && now >= node.heard + LOST_AFTER {
             if node.state == State::Running {
                 self.lose(index, now, &format!("nothing was heard of it for {LOST_AFTER}"));
             } else {
@@ -516,7 +583,7 @@ impl Leader {
         }
         let node = &mut self.nodes[index];
         if !node.linked {
-            if now >= node.connect_at {
+            if now >= node.connect_at && !node.over {
                 node.connect_at = Nanos::MAX;
                 self.acts.push_back(Act::Connect(index));
             }
@@ -543,11 +610,11 @@ impl Leader {
         if now >= node.permit_at
             && node.state == State::Running
             && node.lost.is_none()
-            && let Some(offset) = node.clock.offset(now)
+            && let Some(offset) = node.clock.offset(now + LEASE)
         {
             node.permit_at = now + PERMIT_EVERY;
             node.permit_ends = now + LEASE;
-            // By whatever its clock really shows, it stops no later.
+            // By whatever its clock will really show then, it stops no later.
             let until = Nanos(offset.theirs(now + LEASE).0.saturating_sub(offset.bound.0));
             self.say(index, ToAgent::Permit { run, until });
         }
@@ -563,11 +630,6 @@ impl Leader {
             self.phase,
             Phase::Measuring { .. } | Phase::Preparing { .. } | Phase::Syncing { .. } | Phase::Running
         )
-    }
-
-    /// When every node must have ended.
-    fn end_by(&self) -> Option<Nanos> {
-        Some(self.start? + self.config.length + self.config.timeout + END_MAX)
     }
 
     /// Once every node is known or out: what each can send if that decides, then shares, and the run to all of them.
@@ -664,6 +726,7 @@ impl Leader {
         }
         let start = now + COUNTDOWN;
         self.start = Some(start);
+        self.over_by = start + self.config.length + self.config.timeout + END_MAX;
         self.phase = Phase::Running;
         self.acts.push_back(Act::Starting(start));
         let run = self.config.task.run;
@@ -707,8 +770,7 @@ impl Leader {
         if self.phase != Phase::Running {
             return;
         }
-        let end_by = self.end_by().expect("it runs");
-        if now >= end_by {
+        if now >= self.over_by {
             for index in 0..self.nodes.len() {
                 let node = &self.nodes[index];
                 if node.takes_part() && !node.over && node.lost.is_none() {
@@ -717,11 +779,13 @@ impl Leader {
             }
         }
         let waits = |node: &&Node| node.takes_part() && !node.over;
-        let for_lost_alone = self.nodes.iter().filter(waits).all(|node| node.lost.is_some());
+        if self.nodes.iter().filter(waits).any(|node| node.lost.is_none()) {
+            return;
+        }
         let lost_last =
             self.nodes.iter().filter(waits).filter_map(|node| node.lost.as_ref()).map(|(at, _)| *at).max();
-        let fetched_by = self.last_end.max(lost_last.unwrap_or(Nanos::ZERO)) + FETCH_MAX;
-        if for_lost_alone && (lost_last.is_none() || now >= fetched_by) {
+        self.over_by = self.last_end.max(lost_last.unwrap_or(Nanos::ZERO)) + FETCH_MAX;
+        if lost_last.is_none() || now >= self.over_by {
             self.phase = Phase::Over;
         }
     }
@@ -833,6 +897,13 @@ impl Leader {
     /// A node takes no part; the others get ready anew, for other shares, or there is no run.
     fn out(&mut self, index: usize, why: String, now: Nanos) {
         if matches!(self.nodes[index].state, State::Out(_)) {
+            return;
+        }
+        if self.phase == Phase::Running {
+            // It has a share by now: what it does not send of that is a gap, and no run without it.
+            if !self.nodes[index].over {
+                self.refuse(index, now, &why);
+            }
             return;
         }
         let was_part_of_it = !matches!(self.nodes[index].state, State::Connecting | State::Known);

@@ -1,4 +1,4 @@
-//! Steps done to an agent.
+//! An agent that is told anything.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;

@@ -1,4 +1,4 @@
-//! Bytes as messages.
+//! Bytes that come.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;

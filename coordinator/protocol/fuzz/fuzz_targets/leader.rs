@@ -1,4 +1,4 @@
-//! What a leader hears.
+//! A leader that is told anything.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
