@@ -1,0 +1,195 @@
+#!/bin/sh
+# Makes this machine ready for a plan, as root: all of it or nothing.
+#
+#   tuning/apply.sh [plan, as for check.sh] [--pid PID] [--skip KNOB]… [--dry-run] [--persist] [--allow-shared]
+#                   [--state FILE] [--etc DIR] [--knobs FILE]
+#
+# Changes only what check.sh says is not as this plan wants it. Before each change the value that was goes to the state file
+# (/var/lib/blaster/tuning.state), after it the new one is read back; if anything fails, all is put back. Applying again keeps the first
+# record. What other programs feel is left alone, or refused where the plan cannot work without it, unless --allow-shared.
+# Limits are raised for the process --pid (the shell that calls this), whose children inherit them.
+# --persist: also after a reboot, by files in /etc/sysctl.d and /etc/security/limits.d. revert.sh undoes all of it.
+# Ends with 0 if done, 1 if it failed and all is as before, 2 if it was asked wrongly, 3 if it refused.
+set -eu
+here=$(dirname -- "$0")
+# shellcheck source=lib.sh
+. "$here/lib.sh"
+defaults
+arguments '--rps --connections --addresses --new-connections --cores --sink --local --pid --skip --dry-run --persist --allow-shared --state --etc --knobs --owner' "$@"
+
+newline='
+'
+sysctl_file=$etc/sysctl.d/99-zz-blaster.conf
+limits_file=$etc/security/limits.d/99-zz-blaster.conf
+todo='' refused=''
+
+# Of a knob that is not as wanted: kind|target|value|new value, a line each, onto `todo`.
+collect() {
+  [ -z "$ok" ] || return 0
+  if [ "$act" != apply ]; then
+    say "for you    $name: $(fill "$means" "$now" "$want"); $(fill "$fix" "$now" "$want")"
+  elif [ -n "$shared" ] && [ -z "$allow_shared" ]; then
+    if [ -n "$stops" ]; then
+      refused="$refused $name"
+    else
+      say "left alone $name: $(fill "$means" "$now" "$want"); other programs would feel the change, --allow-shared makes it"
+    fi
+  else
+    change
+  fi
+}
+
+change() {
+  case $kind in
+    sysctl)
+      case $form in
+        third) set="${value% *} $want" ;;
+        ports) set=$(listening | ports_joined "$value") ;;
+      esac
+      add sysctl "$arg" "$set"
+      ;;
+    limit) add limit "$arg:$pid" "$set:$set" ;;
+    file)
+      # The list's patterns are meant to be split and matched.
+      # shellcheck disable=SC2086
+      for path in $arg; do
+        if [ -r "$path" ] && ! judge "$form" "$op" "$want" "$(flat "$path")"; then add file "$path" "$set"; fi
+      done
+      ;;
+  esac
+}
+
+add() { todo="$todo$1|$2|$(read_target "$1" "$2")|$3$newline"; }
+
+# What cannot be written is known before anything is.
+writable() {
+  while IFS='|' read -r kind target _ new; do
+    case $kind in
+      '') ;;
+      limit) command -v prlimit >/dev/null 2>&1 || fail 1 "no prlimit (util-linux) here to raise the limit of ${target%:*}: say ulimit in the shell that will run, to ${new%:*}, and --skip it here" ;;
+      sysctl) [ -w "$(sysctl_path "$target")" ] || fail 1 "cannot write $target: run as root (in a container: have it started with --sysctl $target=\"$new\")" ;;
+      file) [ -w "$target" ] || fail 1 "cannot write $target: run as root" ;;
+    esac
+  done <<TODO
+$todo
+TODO
+}
+
+done_changes=''
+
+make_changes() {
+  while IFS='|' read -r kind target was new <&3; do
+    [ -n "$kind" ] || continue
+    say "$kind|$target|$was|$new" >>"$state"
+    [ "$kind" != limit ] || say "started|$target|$(started "${target#*:}")" >>"$state"
+    # The last first: the order to put back in.
+    done_changes="$kind|$target|$was$newline$done_changes"
+    write_target "$kind" "$target" "$new" || give_up "cannot set $target to \"$new\": $complaint"
+    say "set        $target: $(shown "$was") -> $(shown "$new")"
+  done 3<<TODO
+$todo
+TODO
+}
+
+shown() { if [ -n "$1" ]; then say "$1"; else say none; fi; }
+
+give_up() {
+  trap '' INT TERM HUP
+  reason=$1
+  left=''
+  while IFS='|' read -r kind target was <&3; do
+    [ -n "$kind" ] || continue
+    if [ "$(read_target "$kind" "$target")" = "$was" ]; then continue; fi
+    if write_target "$kind" "$target" "$was"; then
+      say "put back   $target: $(shown "$was")"
+    else
+      left="$left $target (was \"$was\": $complaint)"
+    fi
+  done 3<<DONE
+$done_changes
+DONE
+  restore_files
+  [ -z "$left" ] || fail 1 "$reason; and these could not be put back:$left: $state has what was"
+  if [ -n "$had_state" ]; then say "$state_before" >"$state"; else rm -f "$state"; fi
+  fail 1 "$reason; everything is as before"
+}
+
+persist_files='' sysctl_before='' limits_before='' had_sysctl='' had_limits=''
+
+keep_files() {
+  for file in "$sysctl_file" "$limits_file"; do
+    [ ! -e "$file" ] || grep -qxF "persist|$file" "$state" 2>/dev/null ||
+      fail 1 "$file is there, and was not written by an apply that $state knows: remove it first"
+  done
+  if [ -e "$sysctl_file" ]; then had_sysctl=yes sysctl_before=$(cat "$sysctl_file"); fi
+  if [ -e "$limits_file" ]; then had_limits=yes limits_before=$(cat "$limits_file"); fi
+}
+
+restore_files() {
+  [ -n "$persist_files" ] || return 0
+  if [ -n "$had_sysctl" ]; then say "$sysctl_before" >"$sysctl_file"; else rm -f "$sysctl_file"; fi
+  if [ -n "$had_limits" ]; then say "$limits_before" >"$limits_file"; else rm -f "$limits_file"; fi
+}
+
+# write_persisted FILE CONTENT; nothing is written for no content.
+write_persisted() {
+  [ -n "$2" ] || return 0
+  grep -qxF "persist|$1" "$state" || say "persist|$1" >>"$state"
+  mkdir -p "$(dirname -- "$1")" 2>/dev/null || give_up "cannot make $(dirname -- "$1")"
+  { say "# Written by tuning/apply.sh --persist; tuning/revert.sh removes it."; say "$2"; } 2>/dev/null >"$1" || give_up "cannot write $1"
+  say "persisted  $1"
+}
+
+make_persistent() {
+  persist_files=yes
+  write_persisted "$sysctl_file" "$(state_changes | awk -F '|' '$1 == "sysctl" { print $2 " = " $4 }')"
+  write_persisted "$limits_file" "$(state_changes | limits_lines)"
+  if state_changes | grep -q '^file|'; then say "for you    what was set under /sys is not persisted: apply again after a reboot"; fi
+  sync
+}
+
+# Lines of limits.d, never below what processes have from the start; "*" does not mean root.
+limits_lines() {
+  nofile=$(limit_of 1 nofile hard) || nofile=0
+  memlock=$(limit_of 1 memlock hard) || memlock=0
+  awk -F '[|:]' -v nofile="${nofile:-0}" -v memlock="${memlock:-0}" '
+    $1 == "limit" {
+      value = $NF; first = $2 == "nofile" ? nofile : memlock
+      if (first + 0 > value + 0) value = first
+      value = first == -1 ? "unlimited" : $2 == "memlock" ? int((value + 1023) / 1024) : value
+      printf "* - %s %s\nroot - %s %s\n", $2, value, $2, value
+    }'
+}
+
+each_knob collect
+[ -z "$refused" ] ||
+  fail 3 "the plan needs a change of$refused, which other programs here would feel: say --allow-shared if that is right; nothing was changed"
+
+if [ -n "$dry_run" ]; then
+  say "$todo" | while IFS='|' read -r kind target was new; do
+    [ -z "$kind" ] || say "would set  $target: $(shown "$was") -> $(shown "$new")"
+  done
+  exit 0
+fi
+if [ -z "$todo" ] && { [ -z "$persist" ] || [ ! -e "$state" ]; }; then
+  say "nothing to change"
+  exit 0
+fi
+writable
+lock
+trap unlock EXIT
+had_state='' state_before=''
+if [ -e "$state" ]; then
+  check_state
+  had_state=yes state_before=$(cat "$state")
+fi
+if [ -n "$persist" ]; then keep_files; fi
+if [ -z "$had_state" ]; then
+  { say "$state_header"; say "boot|$(boot_id)"; say "netns|$(network_namespace)"; } 2>/dev/null >"$state" ||
+    fail 1 "cannot write $state, where the values that were are kept: run as root, or name another place with --state"
+  [ -z "$owner" ] || say "owner|$owner|$(started "$owner")" >>"$state"
+fi
+trap 'give_up interrupted' INT TERM HUP
+make_changes
+if [ -n "$persist" ]; then make_persistent; fi
+say "revert.sh puts everything back"

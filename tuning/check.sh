@@ -1,0 +1,42 @@
+#!/bin/sh
+# Is this machine ready for a plan? Changes nothing, needs no root.
+#
+#   tuning/check.sh [--rps N] [--connections N] [--addresses N] [--new-connections N] [--cores N] [--sink|--local]
+#                   [--pid PID] [--skip KNOB]… [--knobs FILE] [--tsv]
+#
+# --connections are all of the run's, to a target that has --addresses addresses; --new-connections are opened every second, to one
+# address, all along (0: they are kept). --sink: the built-in target runs with it; --local: the target is on this machine, a process
+# of its own. Limits are those of --pid (the shell that calls this). --tsv: state, knob, now, wanted and what to know, for programs.
+# Ends with 0 if the plan can work, 1 if it cannot, 2 if it was asked wrongly.
+set -eu
+here=$(dirname -- "$0")
+# shellcheck source=lib.sh
+. "$here/lib.sh"
+defaults
+arguments '--rps --connections --addresses --new-connections --cores --sink --local --pid --skip --knobs --tsv' "$@"
+
+ready=yes
+
+report() {
+  if [ "$op" = listeners ]; then want='those listened on'; fi
+  if [ -n "$ok" ]; then
+    state=ok text=''
+  else
+    text=$(fill "$means" "$now" "$want")
+    if [ "$act" = tell ]; then text="$text; $(fill "$fix" "$now" "$want")"; fi
+    state=costs
+    if [ -n "$stops" ]; then state=stops ready=''; fi
+  fi
+  if [ -n "$tsv" ]; then
+    printf '%s\t%s\t%s\t%s\t%s\n' "$state" "$name" "$now" "$want" "$text"
+  elif [ -n "$ok" ]; then
+    printf 'ok     %-32s %s\n' "$name" "$now"
+  else
+    printf '%-6s %-32s %s, wanted %s\n       %s\n' "$state" "$name" "$now" "$want" "$text"
+  fi
+}
+
+each_knob report
+[ -n "$ready" ] && exit 0
+[ -n "$tsv" ] || say "not ready: as root, apply.sh with the same plan sets what can be set"
+exit 1

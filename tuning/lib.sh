@@ -1,0 +1,406 @@
+# shellcheck shell=sh
+# What check.sh, apply.sh and revert.sh share: the plan, the list, reading and writing. Plain POSIX sh and awk, nothing else.
+
+program=${0##*/}
+
+fail() {
+  status=$1
+  shift
+  printf '%s: %s\n' "$program" "$*" >&2
+  exit "$status"
+}
+
+say() { printf '%s\n' "$*"; }
+
+# Numbers of the plan; a suffix k or m, as in 50k or 1.5m.
+number() {
+  awk -v text="$2" -v flag="$1" -v program="$program" 'BEGIN {
+    factor = 1; digits = text
+    if (text ~ /[kK]$/) factor = 1000
+    if (text ~ /[mM]$/) factor = 1000000
+    if (factor > 1) digits = substr(text, 1, length(text) - 1)
+    if (digits !~ /^[0-9]+(\.[0-9]+)?$/) {
+      printf "%s: %s wants a number, as in 20000, 20k or 1.5m, not \"%s\"\n", program, flag, text | "cat >&2"
+      exit 2
+    }
+    printf "%.0f\n", digits * factor
+  }' || exit 2
+}
+
+defaults() {
+  rps=10000 connections=64 addresses=1 churn=0 cores='' sink=0 local=0
+  pid=$PPID owner='' dry_run='' persist='' allow_shared='' tsv='' skip=''
+  knobs=$here/knobs.conf
+  state=${BLASTER_STATE:-/var/lib/blaster}/tuning.state
+  etc=${BLASTER_ETC:-/etc}
+}
+
+# arguments ALLOWED ARGUMENTS…: sets the variables of `defaults`. ALLOWED are the flags this script takes.
+arguments() {
+  allowed=" $1 "
+  shift
+  while [ $# != 0 ]; do
+    flag=$1
+    case $allowed in
+      *" $flag "*) ;;
+      *) fail 2 "unknown argument $flag: see README.md, or sed -n 2,20p $0" ;;
+    esac
+    case $flag in
+      --sink) sink=1 local=1 ;;
+      --local) local=1 ;;
+      --dry-run) dry_run=yes ;;
+      --persist) persist=yes ;;
+      --allow-shared) allow_shared=yes ;;
+      --tsv) tsv=yes ;;
+      *)
+        [ $# -gt 1 ] || fail 2 "$flag wants a value"
+        value "$flag" "$2"
+        shift
+        ;;
+    esac
+    shift
+  done
+  [ "$addresses" -gt 0 ] || fail 2 "--addresses is 0: a target has one at least"
+  if [ -z "$cores" ]; then cores=$(grep -c '^processor' /proc/cpuinfo) || cores=1; fi
+  per_address=$(((connections + addresses - 1) / addresses))
+}
+
+value() {
+  case $1 in
+    --rps) rps=$(number "$@") || exit 2 ;;
+    --connections) connections=$(number "$@") || exit 2 ;;
+    --addresses) addresses=$(number "$@") || exit 2 ;;
+    --new-connections) churn=$(number "$@") || exit 2 ;;
+    --cores) cores=$(number "$@") || exit 2 ;;
+    --pid) pid=$(number "$@") || exit 2 ;;
+    --owner) owner=$(number "$@") || exit 2 ;;
+    --knobs) knobs=$2 ;;
+    --state) state=$2 ;;
+    --etc) etc=$2 ;;
+    --skip) skip="$skip|$2|" ;;
+  esac
+}
+
+# The plan's variables for awk, and expressions: see knobs.conf.
+awk_plan() {
+  awk -v rps="$rps" -v connections="$connections" -v per_address="$per_address" -v churn="$churn" \
+    -v cores="$cores" -v sink="$sink" -v local="$local" "$@"
+}
+
+# shellcheck disable=SC2016 # awk's variables
+expressions='
+function plan() {
+  V["rps"] = rps; V["connections"] = connections; V["per_address"] = per_address; V["churn"] = churn
+  V["cores"] = cores; V["sink"] = sink; V["local"] = local; V["remote"] = 1 - local
+}
+function operand(word) {
+  if (word ~ /^[0-9]+$/) return word + 0
+  if (word in V) return V[word] + 0
+  printf "knobs: \"%s\" is neither a number nor of the plan\n", word | "cat >&2"
+  broken = 1
+  exit 2
+}
+function calculate(text,    t, n, i, sum, sign, term) {
+  n = split(text, t, " "); sign = 1; sum = 0; term = operand(t[1])
+  for (i = 2; i < n; i += 2) {
+    if (t[i] == "*") term *= operand(t[i + 1])
+    else if (t[i] == "/") term = int(term / operand(t[i + 1]))
+    else { sum += sign * term; sign = t[i] == "-" ? -1 : 1; term = operand(t[i + 1]) }
+  }
+  return sprintf("%.0f", sum + sign * term)
+}
+function grouped(digits,    tail) {
+  if (digits !~ /^-?[0-9]+$/) return digits
+  while (length(digits) > 3) { tail = "," substr(digits, length(digits) - 2) tail; digits = substr(digits, 1, length(digits) - 3) }
+  return digits tail
+}
+'
+
+# Knobs that this plan has, a line each: name|kind|arg|form|only kind|only arg|op|wanted|set|act|stops|shared|means|fix
+plan_knobs() {
+  [ -r "$knobs" ] || fail 2 "cannot read $knobs: it belongs beside $program"
+  # shellcheck disable=SC2016 # awk's variables
+  awk_plan "$expressions"'
+    BEGIN { plan(); OFS = "|" }
+    function flush(    kind, arg, only, form, want, out) {
+      if (!("knob" in K)) return
+      if (applies) {
+        kind = arg = K["from"]; sub(/ .*/, "", kind); sub(/^[^ ]+ ?/, "", arg)
+        only = K["only"]; sub(/^[^ ]+ ?/, "", only)
+        form = K["as"] == "" ? (op == "is" ? "word" : "number") : K["as"]
+        want = op == "least" || op == "most" ? calculate(K[op]) : K[op]
+        if ("enough" in K && want + 0 > K["enough"] + 0) want = K["enough"]
+        sub(/ .*/, "", K["only"])
+        out = K["set"]
+        if (out == "") { out = want; if (op == "is") sub(/ .*/, "", out) }
+        print K["knob"], kind, arg, form, K["only"], only, op, want, out, K["act"], K["stops"], K["shared"], K["means"], K["fix"]
+      }
+      for (key in K) delete K[key]
+    }
+    /^#/ { next }
+    /^[ \t]*$/ { flush(); next }
+    {
+      key = $1; text = $0; sub(/^[^ ]+ ?/, "", text)
+      if (key == "knob") { flush(); applies = 1; op = "" }
+      if (key == "least" || key == "most" || key == "is" || key == "has" || key == "listeners") op = key
+      if (key == "when") {
+        split(text, sides, " > ")
+        if (calculate(sides[1]) + 0 <= calculate(sides[2]) + 0) applies = 0
+      } else K[key] = text
+    }
+    END { if (!broken) flush() }
+  ' "$knobs"
+}
+
+# fill TEXT NOW WANT: what stands in {} becomes numbers.
+fill() {
+  # shellcheck disable=SC2016 # awk's variables
+  awk_plan -v text="$1" -v now="$2" -v want="$3" "$expressions"'
+    BEGIN {
+      plan(); V["now"] = now; V["want"] = want
+      while (match(text, /[{][^}]*[}]/)) {
+        inner = substr(text, RSTART + 1, RLENGTH - 2)
+        result = inner == "now" && now !~ /^-?[0-9]+$/ ? now : calculate(inner)
+        text = substr(text, 1, RSTART - 1) grouped(result) substr(text, RSTART + RLENGTH)
+      }
+      print text
+    }'
+}
+
+sysctl_path() { printf '/proc/sys/%s' "$1" | tr . /; }
+
+# one line, one space between words
+flat() { tr -s ' \t\n' '   ' <"$1" 2>/dev/null | sed 's/^ //; s/ $//'; }
+
+# read_now KIND ARG: what is there now; fails where there is no such thing. Of several files, a line each.
+read_now() {
+  case $1 in
+    sysctl)
+      path=$(sysctl_path "$2")
+      [ -r "$path" ] && flat "$path"
+      ;;
+    limit) limit_of "$pid" "$2" hard ;;
+    file)
+      some=1
+      # The list's patterns are meant to be split and matched.
+      # shellcheck disable=SC2086
+      for path in $2; do
+        if [ -r "$path" ]; then some=0 && flat "$path"; fi
+      done
+      return $some
+      ;;
+    nic) read_nic "$2" ;;
+    memory) awk '$1 == "MemAvailable:" { printf "%.0f\n", $2 * 1024; found = 1 } END { exit !found }' /proc/meminfo ;;
+    stolen) stolen ;;
+    number) say "$2" ;;
+    *) fail 2 "$knobs: nobody knows how to read \"$1\"" ;;
+  esac
+}
+
+# limit_of PID nofile|memlock hard|soft; -1 is unlimited
+limit_of() {
+  [ -r "/proc/$1/limits" ] || return 1
+  awk -v what="$2" -v which="$3" '
+    (what == "nofile" && /^Max open files/) || (what == "memlock" && /^Max locked memory/) {
+      value = which == "hard" ? $5 : $4
+      print value == "unlimited" ? -1 : value
+    }' "/proc/$1/limits"
+}
+
+interface() { awk 'NR > 1 && $2 == "00000000" { print $1; exit }' /proc/net/route; }
+
+read_nic() {
+  nic=$(interface)
+  [ -n "$nic" ] && [ -e "/sys/class/net/$nic/device" ] || return 1
+  case $1 in
+    queues)
+      set -- "/sys/class/net/$nic/queues"/rx-*
+      [ -e "$1" ] && say $#
+      ;;
+    cpus) interrupt_cpus "$nic" ;;
+    *)
+      command -v ethtool >/dev/null 2>&1 || return 1
+      case $1 in
+        ring_max) ethtool -g "$nic" 2>/dev/null | awk '$1 == "RX:" { print $2; found = 1; exit } END { exit !found }' ;;
+        ring) ethtool -g "$nic" 2>/dev/null | awk '$1 == "RX:" { n++; if (n == 2) print $2 } END { exit n < 2 }' ;;
+        gro) ethtool -k "$nic" 2>/dev/null | awk '$1 == "generic-receive-offload:" { print $2; found = 1 } END { exit !found }' ;;
+        usecs) ethtool -c "$nic" 2>/dev/null | awk '$1 == "rx-usecs:" && $2 ~ /^[0-9]+$/ { print $2; found = 1 } END { exit !found }' ;;
+      esac
+      ;;
+  esac
+}
+
+# How many CPUs the interface's interrupts come to.
+interrupt_cpus() {
+  for irqs in "/sys/class/net/$1/device/msi_irqs" "/sys/class/net/$1/device/../msi_irqs"; do
+    [ -d "$irqs" ] || continue
+    for irq in "$irqs"/*; do cat "/proc/irq/${irq##*/}/effective_affinity_list" 2>/dev/null; done |
+      sort -u | awk 'NF { n++ } END { if (!n) exit 1; print n }'
+    return
+  done
+  return 1
+}
+
+# Percent of all CPU time that the hypervisor gave to others, over a second.
+stolen() {
+  before=$(sed -n 1p /proc/stat)
+  sleep 1
+  printf '%s\n%s\n' "$before" "$(sed -n 1p /proc/stat)" | awk '
+    { total = 0; for (i = 2; i <= 9; i++) total += $i; if (NR == 1) { t = total; s = $9 } }
+    END { if (total > t) share = 100 * ($9 - s) / (total - t); printf "%.0f\n", share }'
+}
+
+# Ports that somebody listens on, in the range that connections may come to use.
+listening() {
+  for table in /proc/net/tcp /proc/net/tcp6; do
+    [ -r "$table" ] && cat "$table"
+  done | awk '
+    $4 == "0A" {
+      hex = toupper(substr($2, length($2) - 3)); port = 0
+      for (i = 1; i <= 4; i++) port = port * 16 + index("0123456789ABCDEF", substr(hex, i, 1)) - 1
+      if (port >= 1024) print port
+    }' | sort -nu
+}
+
+# ports_joined LIST: the list and what is on standard input, as the kernel writes it: 3000,8080-8081
+ports_joined() {
+  { say "$1" | tr , '\n'; cat; } | awk '
+    /^[0-9]+-[0-9]+$/ { split($1, e, "-"); for (p = e[1]; p <= e[2]; p++) S[p + 0] = 1; next }
+    /^[0-9]+$/ { S[$1 + 0] = 1 }
+    END {
+      for (p = 1; p <= 65536; p++) {
+        if (p in S) { if (!first) first = p; continue }
+        if (first) { out = out (out == "" ? "" : ",") first (p - 1 > first ? "-" (p - 1) : ""); first = 0 }
+      }
+      print out
+    }'
+}
+
+has_word() {
+  case " $1 " in *" $2 "*) return 0 ;; *) return 1 ;; esac
+}
+
+# judge FORM OP WANT VALUE: sets `now`; fails if that is not as wanted.
+judge() {
+  now=$4
+  case $1 in
+    span) now=$((${4##* } - ${4%% *} + 1)) ;;
+    third) now=${4##* } ;;
+    ports) now=${now:-none} ;;
+  esac
+  case $2 in
+    least) [ "$now" = -1 ] || [ "$now" -ge "$3" ] ;;
+    most) [ "$now" -le "$3" ] ;;
+    is) has_word "$3" "$now" ;;
+    has) has_word "$now" "$3" ;;
+    listeners) [ "$(listening | ports_joined "$4")" = "$(ports_joined "$4" </dev/null)" ] ;;
+    *) fail 2 "$knobs: a knob says nothing of what is wanted" ;;
+  esac
+}
+
+# worst FORM OP WANT, values on standard input: judges all, and leaves the first that is not as wanted in `now`.
+worst() {
+  verdict=0 worst_now=''
+  while IFS= read -r line; do
+    if judge "$1" "$2" "$3" "$line"; then worst_now=${worst_now:-$now}; else
+      verdict=1 worst_now=$now
+      break
+    fi
+  done
+  now=$worst_now
+  return $verdict
+}
+
+# each_knob FUNCTION: calls it for every knob of the plan that this machine has, with these variables set: name kind arg form op want
+# set act stops shared means fix, value (as read) and now (what of it counts); ok is yes or empty.
+each_knob() {
+  table=$(plan_knobs) || exit 2
+  while IFS='|' read -r name kind arg form only only_arg op want set act stops shared means fix <&3; do
+    case $skip in *"|$name|"*) continue ;; esac
+    if [ -n "$only" ]; then
+      count=$(read_now "$only" "$only_arg") || continue
+      [ "${count:-0}" -gt 0 ] || continue
+    fi
+    value=$(read_now "$kind" "$arg") || continue
+    ok=''
+    if worst "$form" "$op" "$want" <<VALUES; then ok=yes; fi
+$value
+VALUES
+    "$1"
+  done 3<<TABLE
+$table
+TABLE
+}
+
+boot_id() { cat /proc/sys/kernel/random/boot_id; }
+network_namespace() { readlink /proc/self/ns/net; }
+
+# started PID: when it started, in ticks since boot: tells it from a later process with its number.
+started() { sed 's/.*) //' "/proc/$1/stat" 2>/dev/null | awk '{ print $20 }'; }
+
+# read_target KIND TARGET: the value to record. A limit's target is WHICH:PID.
+read_target() {
+  case $1 in
+    sysctl) flat "$(sysctl_path "$2")" ;;
+    file) flat "$2" ;;
+    limit) printf '%s:%s' "$(limit_of "${2#*:}" "${2%:*}" soft)" "$(limit_of "${2#*:}" "${2%:*}" hard)" ;;
+  esac
+}
+
+# write_target KIND TARGET VALUE: writes, and reads back. What the system says of it is in `complaint`.
+write_target() {
+  case $1 in
+    sysctl) complaint=$(write_file "$(sysctl_path "$2")" "$3" 2>&1) || return 1 ;;
+    file) complaint=$(write_file "$2" "$3" 2>&1) || return 1 ;;
+    limit)
+      complaint=$(prlimit --pid "${2#*:}" "--${2%:*}=$(unlimited "$3")" 2>&1) || return 1
+      ;;
+  esac
+  read_back=$(read_target "$1" "$2")
+  complaint="it reads \"$read_back\" afterwards"
+  [ "$read_back" = "$3" ]
+}
+
+write_file() { printf '%s\n' "$2" >"$1"; }
+unlimited() { say "$1" | sed 's/-1/unlimited/g'; }
+
+# Others who change the same machine wait, or are told.
+lock() {
+  folder=$(dirname -- "$state")
+  mkdir -p "$folder" 2>/dev/null || fail 1 "cannot make $folder, where the values that were are kept: run as root, or name another place with --state"
+  if ! mkdir "$state.lock" 2>/dev/null; then
+    holder=$(cat "$state.lock/pid" 2>/dev/null) || holder=''
+    if [ -n "$holder" ] && [ -d "/proc/$holder" ]; then
+      fail 1 "process $holder is changing this machine: wait for it"
+    fi
+    [ -d "$state.lock" ] || fail 1 "cannot write in $folder: run as root, or name another place with --state"
+  fi
+  say $$ >"$state.lock/pid"
+}
+unlock() { rm -rf "$state.lock"; }
+
+# The state file holds, a line each: its version; boot, netns and owner; every change as kind|target|was|set; files of --persist.
+# Of several changes to a target the first says what was, the last what was set.
+state_header='blaster tuning 1'
+state_says() { awk -F '|' -v key="$1" '$1 == key { print $2; exit }' "$state"; }
+
+check_state() {
+  [ "$(sed -n 1p "$state")" = "$state_header" ] ||
+    fail 1 "$state is not of this version: revert with the version that wrote it, or remove it"
+  if [ "$(state_says boot)" = "$(boot_id)" ]; then
+    recorded=$(state_says netns)
+    [ "$recorded" = "$(network_namespace)" ] ||
+      fail 1 "$state was recorded in another network namespace, $recorded: revert there, or name another --state"
+  fi
+}
+
+# kind|target|was|set, each target once, in the order of the first changes
+state_changes() {
+  awk -F '|' '
+    $1 == "sysctl" || $1 == "file" || $1 == "limit" {
+      id = $1 "|" $2
+      if (!(id in was)) { was[id] = $3; order[++n] = id }
+      set[id] = $4
+    }
+    END { for (i = 1; i <= n; i++) print order[i] "|" was[order[i]] "|" set[order[i]] }' "$state"
+}
