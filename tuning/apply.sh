@@ -66,13 +66,19 @@ writable() {
   while IFS='|' read -r kind target _ new; do
     case $kind in
       '') ;;
-      limit) command -v prlimit >/dev/null 2>&1 || fail 1 "no prlimit (util-linux) here to raise the limit of ${target%:*}: say ulimit in the shell that will run, to ${new%:*}, and --skip it here" ;;
+      limit) can_raise_limits || fail 1 "cannot raise the limit of ${target%:*} to ${new%:*}: that takes prlimit (util-linux) and root with CAP_SYS_RESOURCE; in a container have it started with --ulimit ${target%:*}=${new%:*}; or raise it otherwise and --skip it here" ;;
       sysctl) [ -w "$(sysctl_path "$target")" ] || fail 1 "cannot write $target: run as root (in a container: have it started with --sysctl $target=\"$new\")" ;;
       file) [ -w "$target" ] || fail 1 "cannot write $target: run as root" ;;
     esac
   done <<TODO
 $todo
 TODO
+}
+
+can_raise_limits() {
+  command -v prlimit >/dev/null 2>&1 || return 1
+  # Bit 24 of the effective capabilities.
+  awk '$1 == "CapEff:" { exit substr($2, length($2) - 6, 1) !~ /[13579bdf]/ }' /proc/self/status
 }
 
 done_changes=''
