@@ -10,7 +10,7 @@ source "$(dirname "${BASH_SOURCE[0]}")/support/common.sh"
 runs=5 metastable_runs=3 budget=4m measure_s=5 wrk_s=5 servers=yes
 while [ $# != 0 ]; do
   case $1 in
-    --quick) runs=1 metastable_runs=0 budget=20s measure_s=2 servers=no ;;
+    --quick) runs=1 metastable_runs=0 budget=12s measure_s=1 servers=no ;;
     --runs) runs=${2:?} metastable_runs=${2:?} && shift ;;
     --budget) budget=${2:?} && shift ;;
     *) fail "unknown argument $1: there are --quick, --runs N and --budget TIME" ;;

@@ -43,7 +43,8 @@ def row(name, path, capacity):
     if capacity and holds:
         share = holds / capacity - 1
         off = f"{share:+.2%} {'PASS' if abs(share) <= CLOSE else 'FAIL'}"
-    shown = "–" if holds is None else f"{holds:,.0f} ({interval[0]:,.0f}–{interval[1]:,.0f})"
+    ends = "–".join("?" if end is None else f"{end:,.0f}" for end in interval)
+    shown = "–" if holds is None else f"{holds:,.0f} ({ends})"
     trials = sum(len(step["trials"]) for step in sweep["steps"])
     knee, collapse = (f"{sweep[key]:,.0f}" if sweep.get(key) else "–" for key in ("knee_rps", "collapse_rps"))
     took = f"{sweep['duration_s']:.0f} s"
