@@ -6,9 +6,10 @@
 //! of whichever exchanges, bound it, and the middle is the estimate (NTP's on-wire protocol, RFC 5905 section 8, with a minimum a direction).
 //! Clocks drift apart, by at most [`DRIFT_PPM_MAX`]; an older exchange says that much less.
 //!
-//! [`ClockFilter::fit`] knows more: with θ at a moment and a drift d each exchange bounds θ + d·(its distance in time) on either side. The
-//! pairs (θ, d) that no exchange contradicts make a convex region, and whatever the ways were the truth is one of them: its extent in θ is
-//! the bound, its middle in d the drift. It is never wider than without.
+//! [`ClockFilter::fit`] knows more: with θ at a moment and a drift d each exchange bounds θ + d·(its distance in time) on either side, give
+//! or take what the drift itself may have wandered since, at most [`WANDER_PPM_MAX`]. The pairs (θ, d) that no exchange contradicts make a
+//! convex region, and whatever the ways were the truth is one of them: its extent in θ is the bound, its middle in d the drift. It is
+//! never wider than without.
 
 use std::collections::VecDeque;
 
@@ -50,6 +51,9 @@ impl Offset {
 
 /// Two clocks drift apart by no more: crystals are within 50 ppm, and time services steer by less than that.
 pub const DRIFT_PPM_MAX: u64 = 100;
+
+/// A drift is not constant: time services steer, crystals warm up. Over what is kept it stays within this of what it is now.
+pub const WANDER_PPM_MAX: u64 = 10;
 
 /// Thirty-six years; differences of such times fit.
 const UPTIME_MAX: Nanos = Nanos(1 << 60);
@@ -107,8 +111,11 @@ impl ClockFilter {
         let beyond =
             |theirs: Nanos, ours: Nanos| (theirs.0.wrapping_sub(ours.0) as i64 - plain.ahead_ns) as f64;
         let before = |then: Nanos| (now.0 as i64 - then.0 as i64) as f64 / 1e9;
-        let most: Vec<_> = self.kept.iter().map(|x| (beyond(x.t2, x.t1), before(x.t1))).collect();
-        let least: Vec<_> = self.kept.iter().map(|x| (beyond(x.t3, x.t4), before(x.t4))).collect();
+        let wander = |then: Nanos| before(then).abs() * WANDER_PPM_MAX as f64 * 1e3;
+        let most: Vec<_> =
+            self.kept.iter().map(|x| (beyond(x.t2, x.t1) + wander(x.t1), before(x.t1))).collect();
+        let least: Vec<_> =
+            self.kept.iter().map(|x| (beyond(x.t3, x.t4) - wander(x.t4), before(x.t4))).collect();
         // With that drift, in ns/s, the other clock is ahead by no more than one and no less than the other.
         let at_most = |drift: f64| most.iter().map(|(ns, s)| ns + drift * s).fold(f64::INFINITY, f64::min);
         let at_least =
@@ -201,6 +208,35 @@ mod tests {
             let (fitted, _) = filter.fit(now).unwrap();
             prop_assert!(fitted.bound <= offset.bound);
             prop_assert!(fitted.ahead_ns.abs_diff(truth) <= fitted.bound.0 + 100, "{fitted:?}, truth {truth}");
+        }
+    }
+
+    proptest! {
+        /// The other clock is steered once a second, up and down, as a time service does it.
+        #[test]
+        fn a_drift_that_wanders_stays_within_the_bound(
+            drift_ppb in -50_000_i64..=50_000,
+            steered_ppb in prop::collection::vec(-4_900_i64..=4_900, 30),
+            ways in prop::collection::vec((0_u64..2_000_000, 0_u64..2_000_000), 50..400),
+            later_ms in 0_u64..2_000,
+        ) {
+            // Around the drift of now, whatever that is.
+            let ahead = |ours: u64| {
+                let whole: i64 = (0..ours / 1_000_000_000).map(|s| drift_ppb + steered_ppb[s as usize]).sum();
+                let part = (ours % 1_000_000_000) as i64;
+                5_000_000_000 + whole + (drift_ppb + steered_ppb[(ours / 1_000_000_000) as usize]) * part / 1_000_000_000
+            };
+            let theirs = |ours: u64| Nanos((ours as i64 + ahead(ours)) as u64);
+            let mut filter = ClockFilter::default();
+            let mut now = 1_000_000_000;
+            for &(there, back) in &ways {
+                now += 40_000_000;
+                let (t2, t4) = (theirs(now + there), Nanos(now + there + back));
+                filter.add(Exchange { t1: Nanos(now), t2, t3: t2, t4 });
+            }
+            let now = now + later_ms * 1_000_000;
+            let (fitted, _) = filter.fit(Nanos(now)).unwrap();
+            prop_assert!(fitted.ahead_ns.abs_diff(ahead(now)) <= fitted.bound.0 + 100, "{fitted:?}, truth {}", ahead(now));
         }
     }
 
