@@ -111,8 +111,9 @@ impl Host {
         match words {
             Heard::Datagram(bytes, t2) => match decode(&bytes) {
                 Ok(Datagram::Ping { t1 }) => {
+                    let cpu = system::process_cpu_time();
                     let t3 = system::monotonic();
-                    leader.link.send_datagram(encode(&Datagram::Pong { t1, t2, t3 }));
+                    leader.link.send_datagram(encode(&Datagram::Pong { t1, t2, t3, cpu }));
                     self.agent.handle_ping(number, t3);
                 }
                 _ => self.agent.handle_malformed(),

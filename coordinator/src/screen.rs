@@ -15,6 +15,7 @@ use blaster_core::time::Nanos;
 use coordinator_protocol::leader::{Leader, Node, State};
 
 use crate::gather::Gatherer;
+use crate::lead::Onlooker;
 use crate::live::{self, Row};
 
 /// Watches a run on behalf of a terminal, a pipe or a file.
@@ -76,14 +77,46 @@ impl Screen {
         self.results
     }
 
-    /// Something worth a line.
-    pub fn say(&mut self, line: &str) {
+    fn row(&self, node: &Node, share: f64, gatherer: &Gatherer, index: usize, now: Nanos) -> Row {
+        let tally = gatherer.tally(index);
+        let requests = &tally.requests;
+        let is_silent = node.lost().is_some() || !node.takes_part();
+        Row {
+            name: node.name().to_owned(),
+            asked: self.asked.map(|asked| asked * share),
+            sent: if is_silent || *node.state() == State::Ended {
+                0.0
+            } else {
+                tally.latest.sent as f64 / INTERVAL.as_secs_f64()
+            },
+            p99_ns: tally.latest.p99_ns.filter(|_| !is_silent),
+            errors: requests.errors.total() + requests.unexpected_status,
+            cpus: node.cpus().filter(|_| !is_silent),
+            offset: node.offset(now).map(|offset| (offset.ahead_ns, offset.bound.0)),
+            state: match (node.state(), node.lost()) {
+                (State::Out(_), _) => "out".to_owned(),
+                (_, Some(_)) => "lost".to_owned(),
+                (State::Ended, None) => "done".to_owned(),
+                (_, None) => "running".to_owned(),
+            },
+        }
+    }
+
+    fn wipe(&mut self) {
+        if self.standing > 0 {
+            put(&format!("\x1b[{}A\x1b[J", self.standing));
+            self.standing = 0;
+        }
+    }
+}
+
+impl Onlooker for Screen {
+    fn say(&mut self, line: &str) {
         self.wipe();
         put(&format!("{line}\n"));
     }
 
-    /// Somebody asked it to stop.
-    pub fn stopping(&mut self, stops: u32) {
+    fn stopping(&mut self, stops: u32) {
         if self.style == Style::Silent {
             return;
         }
@@ -94,8 +127,7 @@ impl Screen {
         self.say(line);
     }
 
-    /// All nodes will start at `start`, a moment of our clock; the measured part so many seconds after 1970.
-    pub fn starting(&mut self, facts: &PlanFacts, start: Nanos, measured_from_s: f64) {
+    fn starting(&mut self, facts: &PlanFacts, start: Nanos, measured_from_s: f64) {
         self.start = start;
         self.open_loop = matches!(facts.rate, AskedRate::PerSecond(_));
         self.results.begin_log(measured_from_s, !self.open_loop, &self.tags);
@@ -111,8 +143,7 @@ impl Screen {
         }
     }
 
-    /// An interval is over on all nodes.
-    pub fn interval(&mut self, interval: &FinishedInterval) {
+    fn interval(&mut self, interval: &FinishedInterval) {
         self.results.log(interval);
         // What is drained after the end makes a last, short interval that is no second of the run.
         let began = self.warmup + Nanos::from_secs_f64(interval.row.t_s);
@@ -133,8 +164,7 @@ impl Screen {
         put(&format!("{}\n", tick.plain_line()));
     }
 
-    /// A second has passed.
-    pub fn show(&mut self, leader: &Leader, gatherer: &Gatherer, now: Nanos) {
+    fn show(&mut self, leader: &Leader, gatherer: &Gatherer, now: Nanos) {
         if self.style != Style::Live || now < self.start {
             return;
         }
@@ -167,38 +197,6 @@ impl Screen {
         self.wipe();
         self.standing = table.len();
         put(&(table.join("\n") + "\n"));
-    }
-
-    fn row(&self, node: &Node, share: f64, gatherer: &Gatherer, index: usize, now: Nanos) -> Row {
-        let tally = gatherer.tally(index);
-        let requests = &tally.requests;
-        let is_silent = node.lost().is_some() || !node.takes_part();
-        Row {
-            name: node.name().to_owned(),
-            asked: self.asked.map(|asked| asked * share),
-            sent: if is_silent || *node.state() == State::Ended {
-                0.0
-            } else {
-                tally.latest.sent as f64 / INTERVAL.as_secs_f64()
-            },
-            p99_ns: tally.latest.p99_ns.filter(|_| !is_silent),
-            errors: requests.errors.total() + requests.unexpected_status,
-            cpus: None,
-            offset: node.offset(now).map(|offset| (offset.ahead_ns, offset.bound.0)),
-            state: match (node.state(), node.lost()) {
-                (State::Out(_), _) => "out".to_owned(),
-                (_, Some(_)) => "lost".to_owned(),
-                (State::Ended, None) => "done".to_owned(),
-                (_, None) => "running".to_owned(),
-            },
-        }
-    }
-
-    fn wipe(&mut self) {
-        if self.standing > 0 {
-            put(&format!("\x1b[{}A\x1b[J", self.standing));
-            self.standing = 0;
-        }
     }
 }
 

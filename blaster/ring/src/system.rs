@@ -44,6 +44,11 @@ pub fn thread_cpu_time() -> Nanos {
     clock(libc::CLOCK_THREAD_CPUTIME_ID)
 }
 
+/// CPU time, user and system, of all threads of this process.
+pub fn process_cpu_time() -> Nanos {
+    clock(libc::CLOCK_PROCESS_CPUTIME_ID)
+}
+
 /// Times that this thread was taken off its CPU while it wanted to go on.
 pub fn thread_involuntary_switches() -> u64 {
     let mut usage = MaybeUninit::<libc::rusage>::zeroed();

@@ -8,6 +8,7 @@ use crate::clock::{ClockFilter, Offset};
 use crate::delta::Delta;
 use crate::message::{Datagram, First, Ready, Status, Task, ToAgent, ToLeader};
 use crate::shares::{Part, Spread, TooMuch, Wish, by_rate, spread, weights};
+use crate::usage::Usage;
 
 /// Longest wait for all nodes to answer.
 const GATHER_MAX: Nanos = Nanos::from_secs(8);
@@ -196,6 +197,7 @@ pub struct Node {
     connect_at: Nanos,
     heard: Nanos,
     clock: ClockFilter,
+    usage: Usage,
     ping_at: Nanos,
     /// Pings to be sent as soon as the one before is answered.
     burst: u32,
@@ -446,6 +448,9 @@ impl Leader {
     pub fn handle_datagram(&mut self, index: usize, now: Nanos, datagram: Datagram) {
         self.agenda.touched.push(index);
         let node = &mut self.nodes[index];
+        if let Datagram::Pong { t3, cpu, .. } = datagram {
+            node.usage.note(t3, cpu);
+        }
         if let Some(exchange) = datagram.exchange(now) {
             node.heard = now;
             node.clock.add(exchange);
@@ -981,6 +986,7 @@ impl Node {
             connect_at: Nanos::MAX,
             heard: now,
             clock: ClockFilter::default(),
+            usage: Usage::default(),
             ping_at: now,
             burst: 0,
             permit_at: now,
@@ -1040,6 +1046,11 @@ impl Node {
     /// Its clock now.
     pub fn offset(&self, now: Nanos) -> Option<Offset> {
         self.clock.offset(now)
+    }
+
+    /// CPUs' worth of time its agent used lately, if it said so.
+    pub fn cpus(&self) -> Option<f64> {
+        self.usage.cpus()
     }
 
     /// Its clock around the start.

@@ -13,3 +13,4 @@ pub mod fuzz;
 pub mod leader;
 pub mod message;
 pub mod shares;
+pub mod usage;

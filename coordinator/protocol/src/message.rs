@@ -9,7 +9,7 @@ use crate::delta::Delta;
 use crate::shares::Part;
 
 /// Of all that is said here; a change that the other side would misunderstand changes it.
-pub const VERSION: u8 = 1;
+pub const VERSION: u8 = 2;
 
 /// A run, unlike any other.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -235,6 +235,8 @@ pub enum Datagram {
         t2: Nanos,
         /// The answer sent, by the agent's clock.
         t3: Nanos,
+        /// CPU time that its process has used until about then.
+        cpu: Nanos,
     },
 }
 
@@ -243,7 +245,7 @@ impl Datagram {
     pub fn exchange(self, t4: Nanos) -> Option<Exchange> {
         match self {
             Self::Ping { .. } => None,
-            Self::Pong { t1, t2, t3 } => Some(Exchange { t1, t2, t3, t4 }),
+            Self::Pong { t1, t2, t3, .. } => Some(Exchange { t1, t2, t3, t4 }),
         }
     }
 }

@@ -137,7 +137,7 @@ impl Hall {
                 }
                 Act::Ping(node) => {
                     let there = self.now + WAY;
-                    let pong = Datagram::Pong { t1: self.now, t2: there, t3: there };
+                    let pong = Datagram::Pong { t1: self.now, t2: there, t3: there, cpu: there };
                     self.later(there + WAY, node, Event::Pong(pong));
                 }
                 Act::Connect(node) => self.later(self.now + WAY, node, Event::Connected),

@@ -73,7 +73,7 @@ impl Hall {
             match act {
                 Act::Ping(node) => {
                     let t2 = slow(self.now);
-                    let pong = Datagram::Pong { t1: self.now, t2, t3: t2 };
+                    let pong = Datagram::Pong { t1: self.now, t2, t3: t2, cpu: Nanos::ZERO };
                     self.leader.handle_datagram(node, self.now, pong);
                 }
                 Act::Say(0, message) => {

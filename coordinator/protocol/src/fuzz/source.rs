@@ -122,7 +122,7 @@ impl Source<'_> {
         let t1 = if self.below(4) == 0 { Nanos(self.number()) } else { then };
         let t2 = if self.below(4) == 0 { Nanos(self.number()) } else { then + self.moment_of_ours() };
         let t3 = if self.below(4) == 0 { Nanos(self.number()) } else { t2 };
-        Datagram::Pong { t1, t2, t3 }
+        Datagram::Pong { t1, t2, t3, cpu: Nanos(self.number()) }
     }
 
     fn moment_of_ours(&mut self) -> Nanos {

@@ -400,7 +400,7 @@ impl World {
                 let t3 = t2 + Nanos(self.draw.below(200_000));
                 self.nodes[index].agent.handle_ping(link, t3);
                 let delay = (t3 - t2).0 + self.way(self.lines[index].back_ns);
-                self.datagram(delay, Event::PongTo(index, link, Datagram::Pong { t1, t2, t3 }));
+                self.datagram(delay, Event::PongTo(index, link, Datagram::Pong { t1, t2, t3, cpu: t3 }));
             }
             Event::PongTo(index, link, pong) => {
                 if !self.lines[index].cut && self.lines[index].of_leader == Some(link) {
