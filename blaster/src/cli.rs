@@ -534,8 +534,18 @@ impl SweepArgs {
 
     /// Understands arguments, the name of a program not among them.
     pub fn from_list(list: &[String]) -> Result<Self, clap::Error> {
-        let command = Self::augment_args(clap::Command::new("sweep")).no_binary_name(true);
-        Self::from_arg_matches(&command.try_get_matches_from(list)?)
+        Self::from_arg_matches(&Self::alone().try_get_matches_from(list)?)
+    }
+
+    /// Of arguments as [`Self::list`] has them those of each run, as [`RunArgs::from_list`] takes them.
+    pub fn of_run(list: &[String]) -> Vec<String> {
+        Self::alone()
+            .try_get_matches_from(list)
+            .map_or_else(|_| Vec::new(), |matches| RunArgs::list(&matches))
+    }
+
+    fn alone() -> clap::Command {
+        Self::augment_args(clap::Command::new("sweep")).no_binary_name(true)
     }
 }
 

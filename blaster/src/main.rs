@@ -8,13 +8,14 @@ use anyhow::Context;
 use blaster::cli::{Cli, Command, PayloadsCommand, RunArgs, SinkArgs, SweepArgs};
 use blaster::console::{self, Console};
 use blaster::exit;
-use blaster::output::{self, summary};
+use blaster::output::summary;
 use blaster::payloads_command;
 use blaster::results::Results;
 use blaster::run::{RunError, run};
 use blaster::settings::{Settings, UsageError};
 use blaster::sink_command;
 use blaster::sweep::live::Live;
+use blaster::sweep::trial::Local;
 use blaster::sweep::{SweepError, results as sweep_results, sweep};
 use blaster_core::report::Report;
 use blaster_ring::system;
@@ -77,29 +78,9 @@ fn drive(args: &RunArgs) -> anyhow::Result<u8> {
 /// `blaster sweep`.
 fn find(args: &SweepArgs, typed: Vec<String>) -> anyhow::Result<u8> {
     let mut live = Live::new(args.run.quiet || args.run.no_progress).context("cannot take over signals")?;
-    let swept = sweep(args, typed, blaster::random_seed(), &mut live);
+    let swept = sweep(args, typed, blaster::random_seed(), &mut Local::default(), &mut live);
     live.finish();
-    let swept = swept?;
-    let (footer, errors) = sweep_results::write(args, &swept);
-    let takes_stdout = [&args.run.json, &args.html].into_iter().flatten().any(|path| path.as_os_str() == "-");
-    let text = |is_terminal: bool| {
-        let colour = is_terminal && std::env::var_os("NO_COLOR").is_none();
-        format!("{}\n{footer}\n", output::sweep::render(&swept.view, console::width(), colour))
-    };
-    let shown = if takes_stdout {
-        let mut err = std::io::stderr();
-        let text = text(err.is_terminal());
-        print(&mut err, &text)
-    } else {
-        let mut out = std::io::stdout();
-        let text = text(out.is_terminal());
-        print(&mut out, &text)
-    };
-    for error in &errors {
-        say(&mut std::io::stderr(), &format!("blaster: {error}"));
-    }
-    let is_told = errors.is_empty() && shown.is_ok() || swept.status == exit::INTERRUPTED;
-    Ok(if is_told { swept.status } else { exit::FAILED })
+    Ok(sweep_results::tell(args, &swept?, "blaster"))
 }
 
 /// Prints the summary; whoever closed the pipe has seen enough.

@@ -15,6 +15,7 @@ pub mod told;
 pub mod trial;
 pub mod view;
 
+use std::error::Error;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime};
@@ -38,7 +39,7 @@ use ladder::{Grade, Ladder};
 use live::{Enough, Live};
 use overload::Overload;
 use sitting::{Sitting, Stopped};
-use trial::{Load, Local, TrialError};
+use trial::{Asked, Load, TrialError, Trials};
 use view::{Aftermath, Tone, View};
 
 /// What must hold, if nothing is said.
@@ -85,6 +86,9 @@ pub enum SweepError {
     /// The target's metrics.
     #[error(transparent)]
     Metrics(#[from] MetricsError),
+    /// What is to carry the trials out cannot.
+    #[error(transparent)]
+    Trials(Box<dyn Error + Send + Sync>),
     /// Not one trial was done.
     #[error(transparent)]
     Nothing(Stopped),
@@ -112,14 +116,22 @@ struct Plan {
 }
 
 /// Carries a sweep out. `typed` is what its user typed, as [`SweepArgs::list`] has it; `seed` is used if none was given.
-pub fn sweep(args: &SweepArgs, typed: Vec<String>, seed: u64, live: &mut Live) -> Result<Swept, SweepError> {
+pub fn sweep(
+    args: &SweepArgs,
+    typed: Vec<String>,
+    seed: u64,
+    trials: &mut dyn Trials,
+    live: &mut Live,
+) -> Result<Swept, SweepError> {
     let mut plan = Plan::new(args, typed, seed)?;
     let metrics = plan.args.target_metrics.as_ref().map(Watched::start).transpose()?;
     let mut run_args = plan.args.run.clone();
     run_args.slo = plan.slos.clone();
     let until = plan.until();
     run_args.slo.extend(until.clone().map(|until| Slos(vec![until])));
-    let trials = Local::new(&run_args, plan.header.seed)?;
+    let list = SweepArgs::of_run(&plan.header.args);
+    trials.prepare(&Asked { args: &run_args, list, seed: plan.header.seed }).map_err(SweepError::Trials)?;
+    let tool = trials.tool();
     let known = std::mem::take(&mut plan.known);
     if !known.is_empty() {
         live.tell(&format!("going on after {} trials of {}", known.len(), plan.journal.path().display()));
@@ -137,7 +149,7 @@ pub fn sweep(args: &SweepArgs, typed: Vec<String>, seed: u64, live: &mut Live) -
         }
         ended => ended,
     };
-    Ok(sum_up(&sitting, &args, header, &slos, ended, journal))
+    Ok(sum_up(&sitting, &args, header, &slos, ended, journal, tool))
 }
 
 impl Plan {
@@ -349,13 +361,13 @@ fn holds(report: &Report, Slos(slos): &Slos) -> bool {
 }
 
 /// What the trials at one load each say of an objective.
-fn all_said(sitting: &Sitting<'_, Local>, slos: &Slos) -> Vec<(f64, Said)> {
+fn all_said(sitting: &Sitting<'_>, slos: &Slos) -> Vec<(f64, Said)> {
     let of = |entry: &journal::Entry| Some((entry.report.asked_rate()?, said(&entry.report, slos)));
     sitting.entries().iter().filter_map(of).collect()
 }
 
 /// Looks for the limit of every objective, draws the curve below it, and overloads the target.
-fn search(sitting: &mut Sitting<'_, Local>, args: &SweepArgs, slos: &[Slos]) -> Result<Ended, Stopped> {
+fn search(sitting: &mut Sitting<'_>, args: &SweepArgs, slos: &[Slos]) -> Result<Ended, Stopped> {
     let bounds = Bounds {
         from: args.from.map_or(FROM_DEFAULT, |rate| rate.per_second()),
         to: args.to.map_or(RATE_MAX, |rate| rate.per_second()),
@@ -392,7 +404,7 @@ fn search(sitting: &mut Sitting<'_, Local>, args: &SweepArgs, slos: &[Slos]) -> 
 
 /// Whether there was time for it.
 fn find_limit(
-    sitting: &mut Sitting<'_, Local>,
+    sitting: &mut Sitting<'_>,
     args: &SweepArgs,
     slos: &Slos,
     bounds: Bounds,
@@ -421,7 +433,7 @@ const DRAIN: Duration = Duration::from_secs(1);
 
 /// Tries a load, if there is time for it.
 fn one_trial(
-    sitting: &mut Sitting<'_, Local>,
+    sitting: &mut Sitting<'_>,
     args: &SweepArgs,
     at: f64,
     (warmup, length): (Nanos, Nanos),
@@ -436,7 +448,7 @@ fn one_trial(
 }
 
 /// Twice as many for every trial that had too few.
-fn connections(sitting: &Sitting<'_, Local>, args: &SweepArgs) -> Option<u32> {
+fn connections(sitting: &Sitting<'_>, args: &SweepArgs) -> Option<u32> {
     let had_too_few = |entry: &&journal::Entry| {
         entry.report.verdict.reasons.iter().any(|reason| reason.code == PLAN_LIMITED)
     };
@@ -456,7 +468,7 @@ fn budget_s(args: &SweepArgs) -> f64 {
 }
 
 /// Tries loads one after another.
-fn climb(sitting: &mut Sitting<'_, Local>, args: &SweepArgs, until: Option<Slo>) -> Result<Ended, Stopped> {
+fn climb(sitting: &mut Sitting<'_>, args: &SweepArgs, until: Option<Slo>) -> Result<Ended, Stopped> {
     let from = args.from.map_or(FROM_DEFAULT, |rate| rate.per_second());
     let mut ladder = if args.steps.is_empty() {
         let until = until.unwrap_or_else(|| UNTIL_DEFAULT.parse().expect("a constant"));
@@ -482,12 +494,13 @@ fn climb(sitting: &mut Sitting<'_, Local>, args: &SweepArgs, until: Option<Slo>)
 }
 
 fn sum_up(
-    sitting: &Sitting<'_, Local>,
+    sitting: &Sitting<'_>,
     args: &SweepArgs,
     header: Header,
     slos: &[Slos],
     ended: Result<Ended, Stopped>,
     journal: PathBuf,
+    tool: &str,
 ) -> Swept {
     let is_done = matches!(ended, Ok(Ended::Done));
     let steps: Vec<StepRecord> = by_rate(sitting.entries().iter())
@@ -522,13 +535,13 @@ fn sum_up(
         Ok(Ended::Done) if is_ladder(args) => "all loads were tried".to_owned(),
         Ok(Ended::Done) => "all that was asked is known".to_owned(),
         Ok(Ended::Budget) => "the budget is used up: give more with --budget".to_owned(),
-        Err(why) => format!("{why}: go on with blaster sweep --resume {}", journal.display()),
+        Err(why) => format!("{why}: go on with {tool} sweep --resume {}", journal.display()),
     };
     let peak = steps.iter().map(|step| (step.offered, step.row().ok)).max_by(|a, b| a.1.total_cmp(&b.1));
     let overloads = overloads(sitting, holds, &slos[0]);
     let found = Found {
         schema: SCHEMA,
-        tool: Tool { name: "blaster".to_owned(), version: header.version },
+        tool: Tool { name: tool.to_owned(), version: header.version },
         started_at: header.started_at,
         duration_s: sitting.elapsed_s(),
         interrupted: is_interrupted,
@@ -577,7 +590,7 @@ fn decision(args: &SweepArgs, slos: &[Slos], entries: &[&journal::Entry]) -> (St
 }
 
 /// What the search for it came to.
-fn answer_of_search(sitting: &Sitting<'_, Local>, args: &SweepArgs, slos: &Slos) -> Answer {
+fn answer_of_search(sitting: &Sitting<'_>, args: &SweepArgs, slos: &Slos) -> Answer {
     let trials = all_said(sitting, slos);
     let bounds = Bounds {
         from: args.from.map_or(FROM_DEFAULT, |rate| rate.per_second()),
@@ -600,11 +613,7 @@ fn answer_of_search(sitting: &Sitting<'_, Local>, args: &SweepArgs, slos: &Slos)
 }
 
 /// The trials that overloaded the target, with what they asked.
-fn overloads<'s>(
-    sitting: &'s Sitting<'_, Local>,
-    holds: Option<f64>,
-    slos: &Slos,
-) -> Vec<(Overload, &'s Report)> {
+fn overloads<'s>(sitting: &'s Sitting<'_>, holds: Option<f64>, slos: &Slos) -> Vec<(Overload, &'s Report)> {
     let Some(limit_rps) = holds else { return Vec::new() };
     let staged = sitting.entries().iter().filter(|entry| entry.report.plan.stages.is_some());
     let of = |(entry, factor): (&'s journal::Entry, f64)| {

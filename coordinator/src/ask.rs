@@ -14,8 +14,8 @@ use tokio::time::{Instant, interval, sleep_until};
 
 use crate::cli::{NodesArgs, StatusArgs, StopArgs};
 use crate::hosts::Host;
-use crate::lead::{LeadError, read_hosts};
 use crate::nodes::{Nodes, Word};
+use crate::plan::{LeadError, read_hosts};
 use crate::secret::Secret;
 
 /// Longest wait for answers.
@@ -70,7 +70,7 @@ pub async fn stop(args: &StopArgs) -> anyhow::Result<u8> {
 
 async fn ask(args: &NodesArgs, question: ToAgent, compare: bool) -> anyhow::Result<Vec<Answer>> {
     let path = args.nodes.as_ref().ok_or(LeadError::NoNodes)?;
-    let hosts = read_hosts(path, None)?;
+    let hosts = read_hosts(path)?;
     let secret = Secret::read(&Secret::path(args.secret.as_deref()))?;
     let mut nodes = Nodes::new(hosts.clone(), &secret).context("cannot open a port to reach the nodes")?;
     (0..nodes.count()).for_each(|node| nodes.connect(node));

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-use blaster::cli::RunArgs;
+use blaster::cli::{RunArgs, SweepArgs};
 use blaster_core::plan::rate::Rate;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
@@ -19,8 +19,9 @@ use crate::allowed::Allowed;
         coordinator secret cluster.secret                             once; copy it to every node\n  \
         coordinator agent --listen 10.0.0.7:7400                      on every node\n  \
         coordinator status --nodes hosts.txt                          are they ready?\n  \
-        coordinator run --nodes hosts.txt --rps 5m --target api:3000  all together\n\n\
-        Exit status of run: 0 done, 1 failed or nothing answered, 2 bad usage, 3 client-limited, 99 an SLO failed, 130 interrupted"
+        coordinator run --nodes hosts.txt --rps 5m --target api:3000  all together\n  \
+        coordinator sweep --nodes hosts.txt --target api:3000         how much does it take?\n\n\
+        Exit status of run and sweep: 0 done, 1 failed or nothing answered, 2 bad usage, 3 client-limited, 99 an SLO failed, 130 interrupted"
 )]
 pub struct Cli {
     /// What to do.
@@ -33,6 +34,8 @@ pub struct Cli {
 pub enum Command {
     /// Drive a target from many nodes at once
     Run(Box<LeadArgs>),
+    /// Find out how much a target takes, from many nodes: its limit, where it bends, whether it comes back
+    Sweep(Box<FindArgs>),
     /// Wait on this node for a leader's runs
     Agent(AgentArgs),
     /// Show every node: version, cores, clock, limits; starts nothing
@@ -68,6 +71,26 @@ pub struct LeadArgs {
     /// The run: totals over all nodes, but for --threads and --cores.
     #[command(flatten)]
     pub run: RunArgs,
+}
+
+/// `coordinator sweep`.
+#[derive(Clone, Debug, Args)]
+pub struct FindArgs {
+    /// The nodes.
+    #[command(flatten)]
+    pub nodes: NodesArgs,
+    /// Instead of nodes, start so many agents here, and a target if none is given
+    #[arg(long, value_name = "N", conflicts_with_all = ["nodes", "secret"], value_parser = clap::value_parser!(u32).range(1..=64), help_heading = "Nodes")]
+    pub local: Option<u32>,
+    /// Begin without nodes that cannot be had, as long as so many can [default: all]; later it goes on with those that are left
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..), help_heading = "Nodes")]
+    pub min_nodes: Option<u32>,
+    /// How the rate is shared: equally, by the hosts file, or by what each node measures in two seconds of each trial [default: hosts]
+    #[arg(long, value_name = "HOW", help_heading = "Nodes")]
+    pub weights: Option<WeightsArg>,
+    /// The sweep: totals over all nodes, but for --threads and --cores.
+    #[command(flatten)]
+    pub sweep: SweepArgs,
 }
 
 /// Which nodes, and what lets us in.

@@ -1,37 +1,25 @@
-//! `coordinator run`: leads a run from its arguments to its report.
+//! Leads a run from its plan to its report.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::Context;
-use blaster::cli::RunArgs;
-use blaster::files::Gathering;
-use blaster::results::Results;
-use blaster::run::{start_sink, timestamp};
-use blaster::settings::{Place, Settings};
+use blaster::run::timestamp;
 use blaster_core::load::worker::INTERVAL;
 use blaster_core::report::Report;
-use blaster_core::report::facts::RunFacts;
+use blaster_core::report::collector::FinishedInterval;
+use blaster_core::report::facts::{PlanFacts, RunFacts};
 use blaster_core::report::nodes::{Clock, HandedOver, Node, NodeState};
 use blaster_core::time::Nanos;
 use blaster_ring::system;
-use clap::ArgMatches;
-use coordinator_protocol::leader::{self, Act, Config, Failure, Handed, Leader, OnLoss, State};
-use coordinator_protocol::message::{First, RunId, Task};
-use coordinator_protocol::shares::Wish;
+use coordinator_protocol::leader::{self, Act, Failure, Handed, Leader, State};
+use coordinator_protocol::message::First;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::{MissedTickBehavior, interval, sleep};
 
-use crate::cli::{LeadArgs, OnNodeLossArg, WeightsArg};
-use crate::facts::{NodeFacts, cores_of, environment_of, pack, plan_of, unpack};
+use crate::facts::{NodeFacts, cores_of, environment_of, plan_of, unpack};
 use crate::gather::Gatherer;
-use crate::hosts::{self, Host};
-use crate::local::{Local, Places};
 use crate::nodes::{Nodes, Word};
-use crate::screen::Screen;
-use crate::secret::Secret;
-
-/// Most bytes of files that a run brings along.
-const FILES_BYTES_MAX: usize = 16 << 20;
+use crate::plan::{LeadError, Plan};
 
 /// A node has a shard a CPU at most.
 const SHARDS_MAX: u32 = 4096;
@@ -42,163 +30,48 @@ const OVERTIME_MAX: Nanos = Nanos::from_secs(60);
 /// A lost node's intervals are waited for so long; what comes later stands in a later row.
 const INTERVALS_WAIT: Nanos = Nanos::from_secs(10);
 
-/// What cannot be led as asked.
-#[derive(Debug, thiserror::Error)]
-pub enum LeadError {
-    /// Neither nodes nor `--local`.
-    #[error("where to? name the nodes with --nodes hosts.txt, or try it on this machine with --local 2")]
-    NoNodes,
-    /// No hosts file.
-    #[error("cannot read {path}: {error}")]
-    HostsFile {
-        /// Which.
-        path: String,
-        /// What the system said.
-        error: std::io::Error,
-    },
-    /// A hosts file that is none.
-    #[error("{path}: {error}")]
-    Hosts {
-        /// Which.
-        path: String,
-        /// What is wrong with it.
-        error: hosts::HostsError,
-    },
-    /// Nodes that would each drive a target of their own.
-    #[error("no target: name the server that all nodes drive, as in --target api:3000")]
-    NoTarget,
-    /// More nodes wanted than there are.
-    #[error("--min-nodes {wanted}, and there are {there}: lower it, or name more nodes")]
-    MinNodes {
-        /// Wanted.
-        wanted: u32,
-        /// There.
-        there: usize,
-    },
-    /// Too much to bring along.
-    #[error("the files of this run are {bytes} bytes, {FILES_BYTES_MAX} can be sent along: use smaller ones")]
-    Files {
-        /// Of all.
-        bytes: usize,
-    },
-    /// It failed.
-    #[error(transparent)]
-    Failed(#[from] Failure),
+/// How often whoever looks on is asked whether to stop.
+const LOOK_EVERY: Duration = Duration::from_millis(100);
+
+/// Looks on while a run is led.
+pub trait Onlooker {
+    /// Something worth a line.
+    fn say(&mut self, line: &str);
+
+    /// Somebody asked it to stop, for the so manieth time.
+    fn stopping(&mut self, stops: u32);
+
+    /// All nodes will start at `start`, a moment of our clock; the measured part so many seconds after 1970.
+    fn starting(&mut self, facts: &PlanFacts, start: Nanos, measured_from_s: f64);
+
+    /// An interval is over on all nodes.
+    fn interval(&mut self, interval: &FinishedInterval);
+
+    /// A second has passed.
+    fn show(&mut self, leader: &Leader, gatherer: &Gatherer, now: Nanos);
+
+    /// How often it wants the run to stop by now, besides signals.
+    fn stops(&mut self) -> u32 {
+        0
+    }
 }
 
-/// A run, understood and ready to be led.
-pub struct Plan {
-    settings: Settings,
-    config: Config,
-    hosts: Vec<Host>,
-    secret: Secret,
-    /// Agents and a target of our own, as long as the run.
-    _local: Option<Local>,
-    _sink: Option<blaster_sink::Sink>,
-}
-
-impl Plan {
-    /// Understands the arguments, and starts what is local.
-    pub fn new(args: &LeadArgs, matches: &ArgMatches, seed: u64) -> anyhow::Result<Self> {
-        let (hosts, secret, local) = match args.local {
-            Some(count) => {
-                let with_sink = args.run.urls.is_empty() && args.run.targets.is_empty();
-                let cpus = args.run.cores.as_ref().map_or_else(system::allowed_cpus, |list| list.0.clone());
-                let places = Places::share(&cpus, count as usize, with_sink);
-                let local = Local::start(&places)?;
-                (local.hosts().to_vec(), local.secret().clone(), Some((local, places.sink, with_sink)))
-            }
-            None => {
-                let path = args.nodes.nodes.as_ref().ok_or(LeadError::NoNodes)?;
-                let secret = Secret::read(&Secret::path(args.nodes.secret.as_deref()))?;
-                (read_hosts(path, args.weights)?, secret, None)
-            }
-        };
-        if let Some(wanted) = args.min_nodes.filter(|&wanted| wanted as usize > hosts.len()) {
-            return Err(LeadError::MinNodes { wanted, there: hosts.len() }.into());
-        }
-        let gathering = Gathering::default();
-        let place = Place { index: 0, weights: vec![1; hosts.len()] };
-        let settings = Settings::part(&args.run, seed, &gathering, &place)?;
-        let connections = settings.plan.connections * hosts.len() as u32;
-        let mut list = RunArgs::list(matches);
-        let (local, sink) = match local {
-            Some((local, cpus, true)) => {
-                let sink = start_sink(connections, cpus)?;
-                list.push(format!("--target={}", sink.address()));
-                (Some(local), Some(sink))
-            }
-            Some((local, _, false)) => (Some(local), None),
-            None => (None, None),
-        };
-        if settings.built_in_sink && sink.is_none() {
-            return Err(LeadError::NoTarget.into());
-        }
-        if local.is_some() {
-            // CPUs are the agents' own affair here.
-            list.retain(|arg| !arg.starts_with("--cores="));
-        }
-        let files = gathering.into_bundle();
-        if files.bytes() > FILES_BYTES_MAX {
-            return Err(LeadError::Files { bytes: files.bytes() }.into());
-        }
-        let run = RunId(random());
-        let task = Task {
-            run,
-            args: list,
-            files: pack(&files),
-            seed: settings.plan.seed,
-            index: 0,
-            weights: Vec::new(),
-        };
-        let wish =
-            |host: &Host| Wish { weight: host.weight, rate_max: host.max_rps.map(|rate| rate.per_second()) };
-        let config = Config {
-            nodes: hosts.iter().map(|host| (host.to_string(), wish(host))).collect(),
-            task,
-            rate_max: settings.peak_rate_of_whole(),
-            length: settings.plan.length(),
-            timeout: settings.plan.timeout,
-            nodes_min: args.min_nodes.map_or(hosts.len(), |least| least as usize),
-            calibrate: args.weights == Some(WeightsArg::Calibrated),
-            on_loss: match args.on_node_loss {
-                OnNodeLossArg::Fail => OnLoss::Fail,
-                OnNodeLossArg::Degrade => OnLoss::Degrade,
-                OnNodeLossArg::Rebalance => OnLoss::Rebalance,
-            },
-        };
-        Ok(Self { settings, config, hosts, secret, _local: local, _sink: sink })
-    }
-
-    /// What was understood.
-    pub fn settings(&self) -> &Settings {
-        &self.settings
-    }
-
-    /// Leads it. The failure beside a report is what makes it worth less.
-    pub async fn lead(self, results: Results) -> (anyhow::Result<(Report, Option<Failure>)>, Results) {
-        let screen = Screen::new(&self.settings, results);
-        let nodes = match Nodes::new(self.hosts.clone(), &self.secret) {
-            Ok(nodes) => nodes,
-            Err(error) => {
-                let error = anyhow::Error::new(error).context("cannot open a port to reach the nodes");
-                return (Err(error), screen.finish());
-            }
-        };
-        let mut running = Led::new(self, nodes, screen);
-        let outcome = running.go().await;
-        let Led { screen, nodes, .. } = running;
-        nodes.close().await;
-        (outcome, screen.finish())
-    }
+/// Leads a run. The failure beside a report is what makes it worth less.
+pub async fn lead(plan: Plan, onlooker: &mut dyn Onlooker) -> anyhow::Result<(Report, Option<Failure>)> {
+    let nodes =
+        Nodes::new(plan.hosts.clone(), &plan.secret).context("cannot open a port to reach the nodes")?;
+    let mut running = Led::new(plan, nodes, onlooker);
+    let outcome = running.go().await;
+    running.nodes.close().await;
+    outcome
 }
 
 /// A run that is being led.
-struct Led {
+struct Led<'a> {
     plan: Plan,
     leader: Leader,
     nodes: Nodes,
-    screen: Screen,
+    onlooker: &'a mut dyn Onlooker,
     gatherer: Option<Gatherer>,
     /// When the run began, for people.
     started_at: SystemTime,
@@ -208,15 +81,15 @@ struct Led {
     ended: Vec<bool>,
 }
 
-impl Led {
-    fn new(plan: Plan, nodes: Nodes, screen: Screen) -> Self {
+impl<'a> Led<'a> {
+    fn new(plan: Plan, nodes: Nodes, onlooker: &'a mut dyn Onlooker) -> Self {
         let leader = Leader::new(plan.config.clone(), system::monotonic());
         let ended = vec![false; plan.hosts.len()];
         Self {
             plan,
             leader,
             nodes,
-            screen,
+            onlooker,
             gatherer: None,
             started_at: SystemTime::now(),
             stopped: None,
@@ -228,7 +101,10 @@ impl Led {
         let mut interrupt = signal(SignalKind::interrupt()).context("cannot take over signals")?;
         let mut terminate = signal(SignalKind::terminate()).context("cannot take over signals")?;
         let mut second = interval(Duration::from_secs(1));
-        second.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut look = interval(LOOK_EVERY);
+        for ticks in [&mut second, &mut look] {
+            ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        }
         self.act()?;
         while !self.leader.is_over() {
             let timeout = self.leader.timeout();
@@ -239,6 +115,7 @@ impl Led {
                 (node, word) = self.nodes.next() => self.hear(node, word),
                 () = until(timeout) => self.leader.handle_timeout(system::monotonic()),
                 _ = second.tick() => self.show(),
+                _ = look.tick() => self.look(),
             }
             self.act()?;
         }
@@ -252,10 +129,16 @@ impl Led {
         }
     }
 
+    fn look(&mut self) {
+        while self.leader.stops() < self.onlooker.stops() {
+            self.stop();
+        }
+    }
+
     fn stop(&mut self) {
         self.stopped.get_or_insert_with(system::monotonic);
         self.leader.stop();
-        self.screen.stopping(self.leader.stops());
+        self.onlooker.stopping(self.leader.stops());
     }
 
     fn hear(&mut self, node: usize, word: Word) {
@@ -281,7 +164,7 @@ impl Led {
                     }
                 }
                 Act::Starting(start) => self.begin(start)?,
-                Act::Log(line) => self.screen.say(&line),
+                Act::Log(line) => self.onlooker.say(&line),
             }
         }
         self.follow();
@@ -313,7 +196,7 @@ impl Led {
             }
             for remark in &ready.remarks {
                 if !told.contains(remark) {
-                    self.screen.say(&format!("{}: {remark}", node.name()));
+                    self.onlooker.say(&format!("{}: {remark}", node.name()));
                     told.push(remark.clone());
                 }
             }
@@ -324,7 +207,7 @@ impl Led {
         self.gatherer = Some(Gatherer::new(classes, &shards, intervals_max));
         let facts = self.plan_facts();
         let measured_from = self.started_at.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64();
-        self.screen.starting(&facts, start, measured_from);
+        self.onlooker.starting(&facts, start, measured_from);
         Ok(())
     }
 
@@ -344,17 +227,17 @@ impl Led {
             }
         }
         for interval in gatherer.take_finished_intervals() {
-            self.screen.interval(&interval);
+            self.onlooker.interval(&interval);
         }
     }
 
     fn show(&mut self) {
         if let Some(gatherer) = &self.gatherer {
-            self.screen.show(&self.leader, gatherer, system::monotonic());
+            self.onlooker.show(&self.leader, gatherer, system::monotonic());
         }
     }
 
-    fn plan_facts(&self) -> blaster_core::report::facts::PlanFacts {
+    fn plan_facts(&self) -> PlanFacts {
         let facts = self.node_facts();
         plan_of(&facts.iter().flatten().map(|facts| &facts.plan).collect::<Vec<_>>())
     }
@@ -372,7 +255,7 @@ impl Led {
             }
         }
         for interval in gatherer.take_finished_intervals() {
-            self.screen.interval(&interval);
+            self.onlooker.interval(&interval);
         }
         let start = self.leader.start().expect("it began");
         let facts = self.node_facts();
@@ -528,17 +411,6 @@ impl Gap {
     }
 }
 
-/// Reads a hosts file; equal shares if so wished.
-pub fn read_hosts(path: &std::path::Path, weights: Option<WeightsArg>) -> Result<Vec<Host>, LeadError> {
-    let name = || path.display().to_string();
-    let text = std::fs::read_to_string(path).map_err(|error| LeadError::HostsFile { path: name(), error })?;
-    let mut hosts = hosts::parse(&text).map_err(|error| LeadError::Hosts { path: name(), error })?;
-    if weights == Some(WeightsArg::Equal) {
-        hosts.iter_mut().for_each(|host| host.weight = 1);
-    }
-    Ok(hosts)
-}
-
 async fn until(moment: Option<Nanos>) {
     match moment {
         Some(moment) => sleep(nanos(moment.saturating_sub(system::monotonic()))).await,
@@ -548,13 +420,4 @@ async fn until(moment: Option<Nanos>) {
 
 fn nanos(time: Nanos) -> Duration {
     Duration::from_nanos(time.0)
-}
-
-fn random() -> u128 {
-    let mut bytes = [0; 16];
-    rustls::crypto::ring::default_provider()
-        .secure_random
-        .fill(&mut bytes)
-        .expect("the kernel's random numbers are always there");
-    u128::from_le_bytes(bytes)
 }

@@ -14,6 +14,8 @@ pub mod local;
 pub mod measure;
 pub mod net;
 pub mod nodes;
+pub mod plan;
 pub mod screen;
 pub mod secret;
+pub mod sweep;
 pub mod trust;

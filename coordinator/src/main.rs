@@ -4,16 +4,22 @@ use std::io::{IsTerminal, Write};
 use std::process::ExitCode;
 
 use anyhow::Context;
+use blaster::cli::SweepArgs;
 use blaster::results::Results;
 use blaster::settings::UsageError;
+use blaster::sweep::live::Live;
+use blaster::sweep::{results as sweep_results, sweep};
 use blaster::{console, exit, output};
+use blaster_core::plan::rate::Rate;
 use blaster_core::report::Report;
 use clap::{ArgMatches, CommandFactory, FromArgMatches};
-use coordinator::cli::{AgentArgs, Cli, Command, LeadArgs};
-use coordinator::lead::{LeadError, Plan};
+use coordinator::cli::{AgentArgs, Cli, Command, FindArgs, LeadArgs};
 use coordinator::local::LocalError;
+use coordinator::plan::{Cluster, LeadError, Plan};
+use coordinator::screen::Screen;
 use coordinator::secret::{Secret, SecretError};
-use coordinator::{agent, ask};
+use coordinator::sweep::OverNodes;
+use coordinator::{agent, ask, lead};
 use coordinator_protocol::leader::Failure;
 
 fn main() -> ExitCode {
@@ -22,7 +28,11 @@ fn main() -> ExitCode {
     let result = match &cli.command {
         Command::Run(args) => {
             let (_, matches) = matches.subcommand().expect("run is one");
-            lead(args, matches)
+            drive(args, matches)
+        }
+        Command::Sweep(args) => {
+            let (_, matches) = matches.subcommand().expect("sweep is one");
+            find(args, SweepArgs::list(matches))
         }
         Command::Agent(args) => serve(args),
         Command::Status(args) => wait(ask::status(args)),
@@ -39,13 +49,16 @@ fn main() -> ExitCode {
 }
 
 /// `coordinator run`.
-fn lead(args: &LeadArgs, matches: &ArgMatches) -> anyhow::Result<u8> {
-    let plan = Plan::new(args, matches, blaster::random_seed())?;
+fn drive(args: &LeadArgs, matches: &ArgMatches) -> anyhow::Result<u8> {
+    let cluster = Cluster::new(&args.nodes, args.local, &args.run)?;
+    let plan = Plan::new(&cluster, args, matches, blaster::random_seed())?;
     let outputs = &plan.settings().outputs;
     let allow_invalid = plan.settings().allow_invalid;
     let results = Results::open(outputs)?;
     let stdout_is_taken = results.take_stdout();
-    let (outcome, results) = runtime()?.block_on(plan.lead(results));
+    let mut screen = Screen::new(plan.settings(), results);
+    let outcome = runtime()?.block_on(lead::lead(plan, &mut screen));
+    let results = screen.finish();
     let (report, failure) = outcome?;
     let (footer, errors) = results.write(&report);
     let shown = if stdout_is_taken {
@@ -64,6 +77,34 @@ fn lead(args: &LeadArgs, matches: &ArgMatches) -> anyhow::Result<u8> {
         return Ok(exit::FAILED);
     }
     Ok(if errors.is_empty() && shown.is_ok() || status == exit::INTERRUPTED { status } else { exit::FAILED })
+}
+
+/// `coordinator sweep`.
+fn find(args: &FindArgs, mut typed: Vec<String>) -> anyhow::Result<u8> {
+    let cluster = Cluster::new(&args.nodes, args.local, &args.sweep.run)?;
+    let runtime = runtime()?;
+    let mut nodes = OverNodes::new(&cluster, &runtime, args.min_nodes, args.weights)?;
+    let mut sweep_args = args.sweep.clone();
+    if sweep_args.resume.is_none()
+        && let Some(most) = nodes.rate_max()
+        && sweep_args.to.is_none_or(|to| to.per_second() > most)
+    {
+        // What the hosts file does not let them send need not be tried.
+        typed.retain(|arg| !arg.starts_with("--to="));
+        typed.push(format!("--to={most}"));
+        sweep_args.to = Some(Rate::new(most)?);
+    }
+    let silent = sweep_args.run.quiet || sweep_args.run.no_progress;
+    let mut live = Live::new(silent).context("cannot take over signals")?;
+    let swept = sweep(&sweep_args, typed, blaster::random_seed(), &mut nodes, &mut live);
+    live.finish();
+    match swept {
+        Ok(swept) => Ok(sweep_results::tell(&sweep_args, &swept, "coordinator")),
+        Err(error) => {
+            say(&mut std::io::stderr(), &format!("coordinator: {error}"));
+            Ok(error.status())
+        }
+    }
 }
 
 /// `coordinator agent`.

@@ -1,9 +1,12 @@
-//! The files of a sweep.
+//! What a sweep leaves: its files, and what is shown at its end.
+
+use std::io::{ErrorKind, IsTerminal, Write};
 
 use super::Swept;
 use crate::cli::SweepArgs;
 use crate::output::page;
 use crate::results::{Destination, ResultError};
+use crate::{console, exit, output};
 
 /// Writes what was asked for. Returns the last line of what is shown, which names the files, and every failure.
 pub fn write(args: &SweepArgs, swept: &Swept) -> (String, Vec<ResultError>) {
@@ -23,4 +26,29 @@ pub fn write(args: &SweepArgs, swept: &Swept) -> (String, Vec<ResultError>) {
     }
     names.push(format!("trials: {}", swept.journal.display()));
     (names.join(" · "), errors)
+}
+
+/// Writes the files, shows what was found, and says what `tool` could not do of that. The answer is the exit status.
+pub fn tell(args: &SweepArgs, swept: &Swept, tool: &str) -> u8 {
+    let (footer, errors) = write(args, swept);
+    let takes_stdout = [&args.run.json, &args.html].into_iter().flatten().any(|path| path.as_os_str() == "-");
+    let (mut out, mut err) = (std::io::stdout(), std::io::stderr());
+    let is_terminal = if takes_stdout { err.is_terminal() } else { out.is_terminal() };
+    let colour = is_terminal && std::env::var_os("NO_COLOR").is_none();
+    let text = format!("{}\n{footer}\n", output::sweep::render(&swept.view, console::width(), colour));
+    let shown = if takes_stdout { print(&mut err, &text) } else { print(&mut out, &text) };
+    for error in &errors {
+        // A closed standard error is no reason to fail.
+        let _ = print(&mut err, &format!("{tool}: {error}\n"));
+    }
+    let is_told = errors.is_empty() && shown.is_ok() || swept.status == exit::INTERRUPTED;
+    if is_told { swept.status } else { exit::FAILED }
+}
+
+/// Whoever closed the pipe has seen enough.
+fn print(out: &mut impl Write, text: &str) -> std::io::Result<()> {
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Err(error) if error.kind() != ErrorKind::BrokenPipe => Err(error),
+        _ => Ok(()),
+    }
 }

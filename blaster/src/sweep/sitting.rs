@@ -19,8 +19,8 @@ const REVIVAL_EVERY: Duration = Duration::from_secs(1);
 const LOOK_EVERY: Duration = Duration::from_millis(50);
 
 /// One sitting.
-pub struct Sitting<'a, T> {
-    trials: T,
+pub struct Sitting<'a> {
+    trials: &'a mut dyn Trials,
     live: &'a mut Live,
     journal: Journal,
     /// Of an earlier sitting, not asked for yet.
@@ -44,10 +44,10 @@ pub enum Stopped {
     Journal(#[from] JournalError),
 }
 
-impl<'a, T: Trials> Sitting<'a, T> {
+impl<'a> Sitting<'a> {
     /// Goes on after `known` trials, of the same journal.
     pub fn new(
-        trials: T,
+        trials: &'a mut dyn Trials,
         live: &'a mut Live,
         journal: Journal,
         known: Vec<Entry>,
@@ -85,14 +85,14 @@ impl<'a, T: Trials> Sitting<'a, T> {
         let report = loop {
             match self.trials.run(load, index, self.live) {
                 // At the first trial it has not died: it was never there.
-                Err(TrialError::Gone(error)) if index > 0 => {
+                Err(error) if error.may_pass() && index > 0 => {
                     if gives_up_at.is_none() {
                         let wait = REVIVAL_MAX.as_secs();
                         self.live.tell(&format!("{error}; waiting {wait} s for it to come back"));
                     }
                     let gives_up_at = *gives_up_at.get_or_insert_with(|| Instant::now() + REVIVAL_MAX);
                     if Instant::now() >= gives_up_at {
-                        return Err(TrialError::Gone(error).into());
+                        return Err(error.into());
                     }
                     self.pause(REVIVAL_EVERY)?;
                 }

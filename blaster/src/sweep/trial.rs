@@ -1,5 +1,7 @@
 //! One trial: a run like any other, at a load that the search names.
 
+use std::error::Error;
+
 use blaster_core::plan::rate::{Rate, RateSpec, Stages};
 use blaster_core::report::Report;
 use blaster_core::time::Nanos;
@@ -26,13 +28,14 @@ pub struct Load {
     pub connections: Option<u32>,
 }
 
-/// The settings of the `index`-th trial of a sweep with this seed: no two trials send the same ids.
-fn settings(
+/// The settings of the `index`-th trial of a sweep with this seed, or of a place's part of it: no two trials send the same ids.
+pub fn settings(
     args: &RunArgs,
     files: &Bundle,
     load: &Load,
     seed: u64,
     index: u64,
+    place: &Place,
 ) -> Result<Settings, UsageError> {
     let args = RunArgs {
         rps: Some(RateSpec::PerSecond(Rate::new(load.rate)?)),
@@ -44,16 +47,32 @@ fn settings(
         json: None,
         ..args.clone()
     };
-    Settings::part(&args, seed, files, &Place::whole())
+    Settings::part(&args, seed, files, place)
 }
 
 /// Steps of the golden ratio stay apart, however many there are; 53 bits survive every JSON reader.
-fn trial_seed(seed: u64, index: u64) -> u64 {
+pub fn trial_seed(seed: u64, index: u64) -> u64 {
     seed.wrapping_add(index.wrapping_mul(0x9e37_79b9_7f4a_7c15)) >> 11
+}
+
+/// What all trials of a sweep have in common.
+pub struct Asked<'a> {
+    /// What is sent, and where; of what differs from trial to trial what was typed stands here.
+    pub args: &'a RunArgs,
+    /// The same as text, as [`RunArgs::from_list`] takes it.
+    pub list: Vec<String>,
+    /// Of the sweep.
+    pub seed: u64,
 }
 
 /// Carries trials out: on this machine, or on many.
 pub trait Trials {
+    /// The command that carries them out.
+    fn tool(&self) -> &'static str;
+
+    /// Gets ready for a sweep, before its first trial.
+    fn prepare(&mut self, asked: &Asked<'_>) -> Result<(), Box<dyn Error + Send + Sync>>;
+
     /// The `index`-th trial of the sweep.
     fn run(&mut self, load: &Load, index: u64, live: &mut Live) -> Result<Report, TrialError>;
 }
@@ -73,6 +92,16 @@ pub enum TrialError {
     /// Likewise, by those who were to do it.
     #[error("{0}")]
     Elsewhere(String),
+    /// Likewise, and another try would say the same.
+    #[error("{0}")]
+    Impossible(String),
+}
+
+impl TrialError {
+    /// What was overloaded may be starting again: it is worth another try.
+    pub fn may_pass(&self) -> bool {
+        matches!(self, Self::Gone(_) | Self::Elsewhere(_))
+    }
 }
 
 impl From<RunError> for TrialError {
@@ -86,6 +115,7 @@ impl From<RunError> for TrialError {
 }
 
 /// Trials on this machine.
+#[derive(Default)]
 pub struct Local {
     args: RunArgs,
     files: Bundle,
@@ -94,19 +124,27 @@ pub struct Local {
     cpus: Vec<usize>,
 }
 
-impl Local {
-    /// Reads all files that the arguments name, so that each trial sends the same.
-    pub fn new(args: &RunArgs, seed: u64) -> Result<Self, UsageError> {
-        let gathering = Gathering::default();
-        Settings::part(args, seed, &gathering, &Place::whole())?;
-        Ok(Self { args: args.clone(), files: gathering.into_bundle(), seed, cpus: system::allowed_cpus() })
-    }
-}
-
 impl Trials for Local {
+    fn tool(&self) -> &'static str {
+        "blaster"
+    }
+
+    /// Reads all files that the arguments name, so that each trial sends the same.
+    fn prepare(&mut self, asked: &Asked<'_>) -> Result<(), Box<dyn Error + Send + Sync>> {
+        let gathering = Gathering::default();
+        Settings::part(asked.args, asked.seed, &gathering, &Place::whole())?;
+        *self = Self {
+            args: asked.args.clone(),
+            files: gathering.into_bundle(),
+            seed: asked.seed,
+            cpus: system::allowed_cpus(),
+        };
+        Ok(())
+    }
+
     fn run(&mut self, load: &Load, index: u64, live: &mut Live) -> Result<Report, TrialError> {
-        let mut settings =
-            settings(&self.args, &self.files, load, self.seed, index).map_err(RunError::from)?;
+        let mut settings = settings(&self.args, &self.files, load, self.seed, index, &Place::whole())
+            .map_err(RunError::from)?;
         // The trial before has put this thread where its shards were not; where that cannot be undone, there is less to choose from.
         let _ = system::pin_thread(&self.cpus);
         let report = run(&mut settings, live)?;

@@ -5,5 +5,6 @@ mod loss;
 mod namespaces;
 mod relay;
 mod runs;
+mod sweeps;
 mod weather;
 mod world;

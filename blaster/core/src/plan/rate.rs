@@ -1,5 +1,6 @@
 //! How many requests a second, and how that changes over time.
 
+use std::fmt;
 use std::str::FromStr;
 
 use crate::time::{Nanos, TimeError};
@@ -115,6 +116,18 @@ pub struct Stage {
 /// `--stages`: `T:N,T:N…`, or `T:=N` to jump.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Stages(pub Vec<Stage>);
+
+/// As it is read.
+impl fmt::Display for Stages {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (index, Stage { length, to, jump }) in self.0.iter().enumerate() {
+            let comma = if index == 0 { "" } else { "," };
+            let jump = if *jump { "=" } else { "" };
+            write!(f, "{comma}{}ns:{jump}{to}", length.0)?;
+        }
+        Ok(())
+    }
+}
 
 impl FromStr for Stages {
     type Err = RateError;
@@ -307,6 +320,12 @@ mod tests {
         assert_eq!(curve.length(), Nanos::from_secs(25));
         assert_eq!(curve.peak(), 1_000.0);
         assert_eq!(curve.constant_rate(), None);
+    }
+
+    #[test]
+    fn stages_are_read_as_they_are_written() {
+        let stages: Stages = "1.5s:20k,250ms:=0,3s:1234.5678".parse().unwrap();
+        assert_eq!(stages.to_string().parse::<Stages>().unwrap(), stages);
     }
 
     #[test]
