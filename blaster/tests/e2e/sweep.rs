@@ -47,7 +47,7 @@ const SHORT: [&str; 4] = ["-d", "200ms", "--warmup", "20ms"];
 #[test]
 fn a_ladder_tries_what_it_names_and_leaves_all_of_it_behind() {
     let directory = Directory::new();
-    let sink = Sink::start(&["--capacity", "1k", "--buffer", "1"]);
+    let sink = Sink::start(&["--capacity", "1k", "--buffer", "20"]);
     let page = directory.path("s.html");
     let metrics = format!("http://{}", sink.address);
     let args = [
