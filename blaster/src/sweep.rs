@@ -1,12 +1,12 @@
 //! The shell of a sweep: runs the trials that are asked for, keeps each as soon as it is done, and shows what they came to.
 //!
-//! [`bracket`] searches for a limit, [`overload`] finds out whether a target comes back from beyond it, [`ladder`] names loads by itself. [`sitting`] carries them out through [`trial`] and keeps them in the [`journal`]; [`found`] is what
+//! [`limit`] searches for one, [`overload`] finds out whether a target comes back from beyond it, [`ladder`] names loads by itself. [`sitting`] carries them out through [`trial`] and keeps them in the [`journal`]; [`found`] is what
 //! they come to in numbers, [`told`] in words, [`view`] is what all outputs draw from.
 
-pub mod bracket;
 pub mod found;
 pub mod journal;
 pub mod ladder;
+pub mod limit;
 pub mod live;
 pub mod overload;
 pub mod results;
@@ -22,7 +22,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use blaster_core::plan::slo::{Slo, Slos};
 use blaster_core::report::units::rate;
-use blaster_core::report::verdict::{Limiter, Status};
+use blaster_core::report::verdict::Status;
 use blaster_core::report::{Report, Tool};
 use blaster_core::time::Nanos;
 
@@ -32,7 +32,6 @@ use crate::metrics::joined::first_to_run_out;
 use crate::metrics::{MetricsError, Watched};
 use crate::run::timestamp;
 use crate::settings::UsageError;
-use bracket::{Bounds, Bracket, Next, Said};
 use found::{Answer, Found, LimitedBy, SCHEMA, Sizing, StepRecord, by_rate};
 use journal::{Header, Journal, JournalError};
 use ladder::{Grade, Ladder};
@@ -306,14 +305,6 @@ enum Ended {
     Budget,
 }
 
-/// Fewer hardly overload a target that holds requests for a while.
-const CONNECTIONS_DEFAULT: u32 = 256;
-
-/// Warm-up and length of a trial that raises the load, that closes in on the limit, that makes sure of it.
-const DOUBLING: (Nanos, Nanos) = (Nanos::from_millis(500), Nanos::from_millis(2_500));
-const CLOSING: (Nanos, Nanos) = (Nanos::from_secs(1), Nanos::from_secs(5));
-const CONFIRMING: (Nanos, Nanos) = (Nanos::from_secs(1), Nanos::from_secs(10));
-
 /// Shares of the limit that the curve is drawn through, whatever the search has tried.
 const CURVE: [f64; 4] = [0.25, 0.5, 0.75, 0.9];
 
@@ -323,65 +314,19 @@ const OVERLOADS: [f64; 2] = [1.5, 2.0];
 /// An overload that has no more time than this before the budget ends says nothing.
 const OVERLOAD_S_MIN: f64 = 40.0;
 
-/// What a report says of an objective.
-fn said(report: &Report, slos: &Slos) -> Said {
-    let is_plan_limited = report.verdict.reasons.iter().any(|reason| reason.code == PLAN_LIMITED);
-    let is_client_s = report.verdict.limiter == Limiter::Client && report.verdict.status != Status::Valid;
-    match holds(report, slos) {
-        _ if is_plan_limited || report.verdict.status == Status::ClientLimited => Said::Spoiled,
-        // What is late through us may have failed through us; what held all the same held.
-        false if is_client_s => Said::Spoiled,
-        true if is_rising(report) => Said::Bad,
-        true => Said::Good,
-        false => Said::Bad,
-    }
-}
-
-/// Whether waiting grew from second to second: a load that is held as long as a trial lasts, and no longer.
-fn is_rising(report: &Report) -> bool {
-    let whole = report.intervals.iter().filter(|row| row.t_s >= 0.0 && row.t_s + 1.0 <= report.duration_s);
-    let medians: Vec<u64> = whole.filter_map(|row| row.p50_ns).collect();
-    let (Some(first), Some(last)) = (medians.first(), medians.last()) else { return false };
-    medians.len() >= RISING_MIN
-        && medians.windows(2).all(|pair| pair[0] < pair[1])
-        && *last >= 2 * first
-        && last - first >= RISING_NS_MIN
-}
-
-/// Fewer seconds may rise by chance; a rise of less may be noise.
-const RISING_MIN: usize = 4;
-const RISING_NS_MIN: u64 = 2_000_000;
-
-/// The code of the reason that asks for more connections.
-const PLAN_LIMITED: &str = "plan_limited";
-
-fn holds(report: &Report, Slos(slos): &Slos) -> bool {
-    let is_ours = |expr: &str| slos.iter().any(|slo| slo.text == expr);
-    report.slo.iter().all(|slo| slo.ok || !is_ours(&slo.expr))
-}
-
-/// What the trials at one load each say of an objective.
-fn all_said(sitting: &Sitting<'_>, slos: &Slos) -> Vec<(f64, Said)> {
-    let of = |entry: &journal::Entry| Some((entry.report.asked_rate()?, said(&entry.report, slos)));
-    sitting.entries().iter().filter_map(of).collect()
-}
-
 /// Looks for the limit of every objective, draws the curve below it, and overloads the target.
 fn search(sitting: &mut Sitting<'_>, args: &SweepArgs, slos: &[Slos]) -> Result<Ended, Stopped> {
-    let bounds = Bounds {
-        from: args.from.map_or(FROM_DEFAULT, |rate| rate.per_second()),
-        to: args.to.map_or(RATE_MAX, |rate| rate.per_second()),
-        precision: args.precision.unwrap_or(PRECISION_DEFAULT),
-    };
     let mut is_in_time = true;
     for slos in slos {
-        is_in_time &= find_limit(sitting, args, slos, bounds)?;
+        is_in_time &= limit::find(sitting, args, slos)?;
     }
-    let Bracket { low: Some(limit), high: Some(_) } = Bracket::of(&all_said(sitting, &slos[0])) else {
+    let finding = limit::search(sitting.entries(), args, &slos[0]).finding();
+    let (Some(limit), [Some(_), Some(_)]) = (finding.holds, finding.interval) else {
         return Ok(if is_in_time { Ended::Done } else { Ended::Budget });
     };
     for share in CURVE {
-        is_in_time &= one_trial(sitting, args, limit * share, DOUBLING, "the curve below the limit")?;
+        is_in_time &=
+            limit::one_trial(sitting, args, limit * share, limit::DOUBLING, "the curve below the limit")?;
     }
     for factor in OVERLOADS {
         let left_s = budget_s(args) - sitting.elapsed_s();
@@ -390,7 +335,7 @@ fn search(sitting: &mut Sitting<'_>, args: &SweepArgs, slos: &[Slos]) -> Result<
         }
         let overload = Overload { limit_rps: limit, factor, slos: slos[0].0.clone() };
         let (mut enough, ends_at) = (overload.enough(), Instant::now() + Duration::from_secs_f64(left_s));
-        let load = Load { connections: connections(sitting, args), ..overload.load() };
+        let load = Load { connections: limit::connections(sitting, args), ..overload.load() };
         let purpose = format!("{factor}x the limit of {} req/s, then back: does it recover?", rate(limit));
         let is_enough: Enough = Box::new(move |interval| enough(interval) || Instant::now() >= ends_at);
         let entry = sitting.trial(&load, &purpose, Some(is_enough))?;
@@ -402,69 +347,12 @@ fn search(sitting: &mut Sitting<'_>, args: &SweepArgs, slos: &[Slos]) -> Result<
     Ok(if is_in_time { Ended::Done } else { Ended::Budget })
 }
 
-/// Whether there was time for it.
-fn find_limit(
-    sitting: &mut Sitting<'_>,
-    args: &SweepArgs,
-    slos: &Slos,
-    bounds: Bounds,
-) -> Result<bool, Stopped> {
-    loop {
-        let trials = all_said(sitting, slos);
-        let Bracket { low, high } = Bracket::of(&trials);
-        let known = [low, high].map(|end| end.map_or_else(|| "?".to_owned(), rate)).join(" and ");
-        let (at, times, why) = match bracket::next(&trials, bounds) {
-            Next::Double(at) => (at, DOUBLING, "doubling until it fails".to_owned()),
-            Next::Close(at) => (at, CLOSING, format!("the limit is between {known}")),
-            Next::Confirm(at) => (at, CONFIRMING, "making sure of the answer".to_owned()),
-            Next::Known | Next::Reach | Next::Client => return Ok(true),
-        };
-        if !one_trial(sitting, args, at, times, &why)? {
-            return Ok(false);
-        }
-        if trials.last().is_some_and(|(_, said)| *said == Said::Bad) {
-            sitting.pause(DRAIN)?;
-        }
-    }
-}
-
-/// What a target is left alone for after a load that was too much.
-const DRAIN: Duration = Duration::from_secs(1);
-
-/// Tries a load, if there is time for it.
-fn one_trial(
-    sitting: &mut Sitting<'_>,
-    args: &SweepArgs,
-    at: f64,
-    (warmup, length): (Nanos, Nanos),
-    why: &str,
-) -> Result<bool, Stopped> {
-    let is_in_time = sitting.elapsed_s() + (warmup + length).as_secs_f64() <= budget_s(args);
-    if is_in_time {
-        let load = Load { rate: at, stages: None, warmup, length, connections: connections(sitting, args) };
-        sitting.trial(&load, &format!("{} req/s: {why}", rate(at)), None)?;
-    }
-    Ok(is_in_time)
-}
-
-/// Twice as many for every trial that had too few.
-fn connections(sitting: &Sitting<'_>, args: &SweepArgs) -> Option<u32> {
-    let had_too_few = |entry: &&journal::Entry| {
-        entry.report.verdict.reasons.iter().any(|reason| reason.code == PLAN_LIMITED)
-    };
-    let doublings = sitting.entries().iter().filter(had_too_few).count().min(DOUBLINGS_MAX);
-    Some(args.run.connections.unwrap_or(CONNECTIONS_DEFAULT) << doublings)
-}
-
-const DOUBLINGS_MAX: usize = 6;
-
-/// No machine offers more.
-const RATE_MAX: f64 = 100e6;
-
-const PRECISION_DEFAULT: f64 = 0.02;
-
 fn budget_s(args: &SweepArgs) -> f64 {
     args.budget.unwrap_or(BUDGET_DEFAULT).as_secs_f64()
+}
+
+fn objective_text(Slos(slos): &Slos) -> String {
+    slos.iter().map(|slo| slo.text.as_str()).collect::<Vec<_>>().join(", ")
 }
 
 /// Tries loads one after another.
@@ -503,10 +391,14 @@ fn sum_up(
     tool: &str,
 ) -> Swept {
     let is_done = matches!(ended, Ok(Ended::Done));
-    let steps: Vec<StepRecord> = by_rate(sitting.entries().iter())
+    let is_step = |entry: &&journal::Entry| is_ladder(args) || limit::is_trial(entry);
+    let steps: Vec<StepRecord> = by_rate(sitting.entries().iter().filter(is_step))
         .into_iter()
         .map(|(offered, entries)| {
-            let (decision, tone) = decision(args, slos, &entries);
+            let (decision, tone) = match is_ladder(args) {
+                true => grade(&entries),
+                false => limit::decision(&slos[0], &entries),
+            };
             StepRecord {
                 offered,
                 decision,
@@ -520,7 +412,7 @@ fn sum_up(
         .iter()
         .map(|slos| match is_ladder(args) {
             true => answer(slos, &steps, is_done),
-            false => answer_of_search(sitting, args, slos),
+            false => limit::answer(sitting.entries(), args, slos),
         })
         .collect();
     let holds = answers.first().and_then(|answer| answer.holds_rps);
@@ -559,6 +451,8 @@ fn sum_up(
         sizing: args.need.zip(holds).map(|(need, holds)| Sizing::of(need.per_second(), holds)),
         runs_out,
         answers,
+        overloads: overloads.iter().map(|(_, report)| (*report).clone()).collect(),
+        probes: if is_ladder(args) { Vec::new() } else { probes(sitting) },
         steps,
     };
     let aftermaths = overloads
@@ -571,45 +465,14 @@ fn sum_up(
     Swept { found, view, status, stopped, journal }
 }
 
-/// What was made of the trials of a load, for the first objective.
-fn decision(args: &SweepArgs, slos: &[Slos], entries: &[&journal::Entry]) -> (String, Tone) {
-    if is_ladder(args) {
-        let grade = entries.last().map_or(Grade::Critical, |entry| Grade::of(&entry.report));
-        return (grade.name().to_owned(), grade.tone());
-    }
-    let trials: Vec<_> = entries.iter().map(|entry| (0.0, said(&entry.report, &slos[0]))).collect();
-    let counted = trials.iter().filter(|(_, said)| *said != Said::Spoiled).count();
-    let (word, tone) = match Bracket::of(&trials) {
-        Bracket { high: Some(_), .. } => ("failed", Tone::Bad),
-        Bracket { low: Some(_), .. } => ("held", Tone::Good),
-        _ if counted == 0 => ("spoiled", Tone::Doubtful),
-        _ => ("undecided", Tone::Doubtful),
-    };
-    let good = trials.iter().filter(|(_, said)| *said == Said::Good).count();
-    (format!("{word}, {good} of {counted}"), tone)
+fn grade(entries: &[&journal::Entry]) -> (String, Tone) {
+    let grade = entries.last().map_or(Grade::Critical, |entry| Grade::of(&entry.report));
+    (grade.name().to_owned(), grade.tone())
 }
 
-/// What the search for it came to.
-fn answer_of_search(sitting: &Sitting<'_>, args: &SweepArgs, slos: &Slos) -> Answer {
-    let trials = all_said(sitting, slos);
-    let bounds = Bounds {
-        from: args.from.map_or(FROM_DEFAULT, |rate| rate.per_second()),
-        to: args.to.map_or(RATE_MAX, |rate| rate.per_second()),
-        precision: args.precision.unwrap_or(PRECISION_DEFAULT),
-    };
-    let Bracket { low, high } = Bracket::of(&trials);
-    Answer {
-        slo: slos.0.iter().map(|slo| slo.text.as_str()).collect::<Vec<_>>().join(", "),
-        holds_rps: low,
-        interval: [low, high],
-        confidence: None,
-        limited_by: match bracket::next(&trials, bounds) {
-            Next::Known => LimitedBy::Target,
-            Next::Reach => LimitedBy::Reach,
-            Next::Client => LimitedBy::Client,
-            Next::Double(_) | Next::Close(_) | Next::Confirm(_) => LimitedBy::Budget,
-        },
-    }
+fn probes(sitting: &Sitting<'_>) -> Vec<Report> {
+    let probes = sitting.entries().iter().filter(|entry| limit::is_probe(entry));
+    probes.map(|entry| entry.report.clone()).collect()
 }
 
 /// The trials that overloaded the target, with what they asked.
@@ -654,7 +517,7 @@ fn collapse(
 }
 
 /// The highest load up to which each held.
-fn answer(Slos(slos): &Slos, steps: &[StepRecord], is_done: bool) -> Answer {
+fn answer(objective @ Slos(slos): &Slos, steps: &[StepRecord], is_done: bool) -> Answer {
     let holds = |step: &&StepRecord| {
         let is_ours = |expr: &str| slos.iter().any(|slo| slo.text == expr);
         step.trials.iter().all(|report| report.slo.iter().all(|slo| slo.ok || !is_ours(&slo.expr)))
@@ -667,10 +530,12 @@ fn answer(Slos(slos): &Slos, steps: &[StepRecord], is_done: bool) -> Answer {
         .chain(last)
         .any(|step| step.trials.iter().any(|report| report.verdict.status == Status::ClientLimited));
     Answer {
-        slo: slos.iter().map(|slo| slo.text.as_str()).collect::<Vec<_>>().join(", "),
+        slo: objective_text(objective),
         holds_rps: last.map(|step| step.offered),
         interval: [last, next].map(|step| step.map(|step| step.offered)),
         confidence: None,
+        drifts: false,
+        unsteady: false,
         limited_by: match next {
             _ if is_client => LimitedBy::Client,
             Some(_) => LimitedBy::Target,

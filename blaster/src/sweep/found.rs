@@ -51,6 +51,12 @@ pub struct Found {
     pub sizing: Option<Sizing>,
     /// What the target would be out of first.
     pub runs_out: Option<RunsOut>,
+    /// Reports of the trials that overloaded the target.
+    #[serde(default)]
+    pub overloads: Vec<Report>,
+    /// Reports of the probes of a target at rest.
+    #[serde(default)]
+    pub probes: Vec<Report>,
     /// Every load that was tried.
     pub steps: Vec<StepRecord>,
 }
@@ -66,6 +72,12 @@ pub struct Answer {
     pub interval: [Option<f64>; 2],
     /// That of the interval; none of a plain ladder.
     pub confidence: Option<f64>,
+    /// It probably moves; the interval is of the end of the search.
+    #[serde(default)]
+    pub drifts: bool,
+    /// More than a few trials probably fail below it as well.
+    #[serde(default)]
+    pub unsteady: bool,
     /// What ended the search for it.
     pub limited_by: LimitedBy,
 }

@@ -82,7 +82,13 @@ fn answer(answer: &Answer) -> Line {
             (Tone::Good, format!("at least {holds} req/s: nothing failed up to the highest rate"))
         }
     };
-    line(tone, &answer.slo, text)
+    let doubts = match (answer.drifts, answer.unsteady) {
+        (false, false) => return line(tone, &answer.slo, text),
+        (true, false) => "it moves: the interval is of the end of the sweep",
+        (false, true) => "unsteady: it fails at lower loads as well, now and then",
+        (true, true) => "it moves, and fails at lower loads as well, now and then",
+    };
+    line(Tone::Doubtful, &answer.slo, format!("{text}; {doubts}"))
 }
 
 fn curve(found: &Found) -> Vec<Line> {
