@@ -354,13 +354,15 @@ impl<E: Engine> Worker<E> {
             Phase::Draining => {}
             Phase::Done => return Progress::Done,
         }
-        if self.flow.first_sent.is_none() && self.flow.recorder.sends > 0 {
-            self.flow.first_sent = Some(now);
-        }
+        let sends_first = self.flow.first_sent.is_none() && self.flow.recorder.sends > 0;
         until = until.min(self.open_connections(now));
         self.flow.note_turn(now, until);
         self.close_connections();
         self.engine.turn(until, &mut self.flow);
+        if sends_first {
+            // A turn that sends does not wait: by now it has left.
+            self.flow.first_sent = Some(self.engine.now());
+        }
         self.close_connections();
         match self.flow.phase {
             Phase::Opening => Progress::Opening,
