@@ -17,6 +17,7 @@ pub mod latency;
 pub mod machine;
 pub mod nodes;
 pub mod spectrum;
+pub mod sweep;
 pub mod units;
 pub mod verdict;
 
@@ -133,6 +134,13 @@ pub struct Requests {
     pub status: BTreeMap<u16, u64>,
     /// Why the first malformed answer was not understood.
     pub malformed_because: Option<String>,
+    /// Of the whole run: those that the plan asked for and nobody had to send, with nodes that were lost.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub missing: u64,
+}
+
+fn is_zero(count: &u64) -> bool {
+    *count == 0
 }
 
 /// Requests scheduled and not sent.
@@ -331,7 +339,11 @@ impl Report {
             total.merge(class);
         }
         let times = Times::of(&total, Kind::TIMES.map(|kind| collector.batches.of(kind, None)));
-        let requests = Requests { malformed_because: collector.malformed_text(), ..Requests::of(&total) };
+        let requests = Requests {
+            malformed_because: collector.malformed_text(),
+            missing: facts.missing,
+            ..Requests::of(&total)
+        };
         let rate = Rates::of(&total, facts.duration, closed_loop);
         let (lateness, lateness_series) =
             (!closed_loop).then(|| collector.lateness(total.unsent_backlog)).unzip();
@@ -341,7 +353,8 @@ impl Report {
             own_lateness_p50_ns: lateness.as_ref().and_then(|lateness| lateness.own.p50),
             own_lateness_p99_ns: lateness.as_ref().and_then(|lateness| lateness.own.p99),
             offered: rate.offered,
-            achieved: requests.achieved(),
+            // What is missing is no fault of those who sent.
+            achieved: Requests { missing: 0, ..requests.clone() }.achieved(),
             scheduled: requests.scheduled,
             sent: requests.sent,
             blocked: lateness.as_ref().map_or(0, |lateness| lateness.blocked),
@@ -377,8 +390,8 @@ impl Report {
             seed: facts.seed,
             slo: facts.slos.iter().map(|slo| slo_outcome(slo, &requests, &times)).collect(),
             events: Events::of(&total),
+            rate: rate.with_missing(facts.missing, facts.duration),
             requests,
-            rate,
             bytes: Bytes { sent: collector.bytes_sent, received: collector.bytes_received },
             response_time_ns: times.response(),
             response_time_ok_ns: times.ok(),
@@ -508,6 +521,7 @@ impl Requests {
             in_flight_at_end: record.sent.saturating_sub(record.finished()),
             status: (0u16..).zip(record.status.iter().copied()).filter(|(_, count)| *count > 0).collect(),
             malformed_because: None,
+            missing: 0,
         }
     }
 
@@ -523,9 +537,9 @@ impl Requests {
     }
 
     /// The share of requests that were sent, at most 1 although those in flight at the end are sent too; none if there
-    /// was no request.
+    /// was no request. What is missing was not sent.
     pub fn achieved(&self) -> Option<f64> {
-        let whole = self.could_end();
+        let whole = self.could_end() + self.missing;
         (whole > 0).then(|| (self.sent as f64 / whole as f64).min(1.0))
     }
 
@@ -582,6 +596,14 @@ impl Rates {
             ok: per_second(total.ok),
             events_acknowledged: per_second(total.events_acknowledged),
         }
+    }
+
+    /// Offered is what the plan asked, whoever was there for it.
+    fn with_missing(mut self, missing: u64, duration: Nanos) -> Self {
+        if duration > Nanos::ZERO {
+            self.offered = self.offered.map(|offered| offered + missing as f64 / duration.as_secs_f64());
+        }
+        self
     }
 }
 

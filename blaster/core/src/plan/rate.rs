@@ -271,6 +271,17 @@ impl Curve {
         self.pieces.last().map_or(0.0, Piece::after)
     }
 
+    /// Requests offered in the first `s` seconds, a fraction included.
+    pub fn offered_by(&self, s: f64) -> f64 {
+        let piece = self.pieces.iter().rev().find(|piece| piece.begin_s <= s);
+        piece.map_or(0.0, |piece| {
+            let t = (s - piece.begin_s).min(piece.length_s);
+            let at_t = piece.from
+                + (piece.to - piece.from) * if piece.length_s > 0.0 { t / piece.length_s } else { 1.0 };
+            piece.before + (piece.from + at_t) / 2.0 * t
+        })
+    }
+
     /// The highest rate, in requests per second.
     pub fn peak(&self) -> f64 {
         self.pieces.iter().fold(0.0, |peak, piece| piece.from.max(piece.to).max(peak))
@@ -326,6 +337,17 @@ mod tests {
     fn stages_are_read_as_they_are_written() {
         let stages: Stages = "1.5s:20k,250ms:=0,3s:1234.5678".parse().unwrap();
         assert_eq!(stages.to_string().parse::<Stages>().unwrap(), stages);
+    }
+
+    #[test]
+    fn what_is_offered_by_a_moment_is_the_integral_up_to_it() {
+        let curve =
+            Curve::stages(Some(Rate::new(100.0).unwrap()), &"10s:300,5s:=50".parse().unwrap()).unwrap();
+        let by = |s| curve.offered_by(s);
+        assert_eq!(
+            [by(0.0), by(5.0), by(10.0), by(12.0), by(99.0)],
+            [0.0, 750.0, 2000.0, 2100.0, curve.offered()]
+        );
     }
 
     #[test]

@@ -39,6 +39,8 @@ pub struct RunFacts {
     pub machine: Machine,
     /// Why the kernel timed no request, if it did not.
     pub wire_unavailable: Option<String>,
+    /// Requests that the plan asked for and nobody had to send, with nodes that were lost.
+    pub missing: u64,
 }
 
 /// What was asked, in words and numbers.
