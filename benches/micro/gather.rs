@@ -25,7 +25,7 @@ pub fn measure(stopwatch: &Stopwatch) {
         for node in 0..NODES {
             let Ok(ToLeader::Delta { mut delta, .. }) = decode(&bytes) else { unreachable!("it is a delta") };
             delta.interval = Some(interval);
-            gatherer.merge(node, &delta).unwrap();
+            gatherer.merge(node, &delta, u32::MAX).unwrap();
         }
         black_box(gatherer.take_finished_intervals());
         interval += 1;

@@ -45,7 +45,12 @@ pub async fn serve(args: &AgentArgs, secret: &Secret) -> anyhow::Result<()> {
     };
     let (heard_in, mut heard) = channel(HEARD_MAX);
     let (links_in, mut links) = unbounded_channel();
-    tokio::spawn(net::accept(endpoint.clone(), heard_in, links_in, |line| log(&line)));
+    let (refused_in, mut refused) = unbounded_channel();
+    let refuse = move |line: String| {
+        log(&line);
+        let _ = refused_in.send(());
+    };
+    tokio::spawn(net::accept(endpoint.clone(), heard_in, links_in, refuse));
     let mut terminate = signal(SignalKind::terminate()).context("cannot take over signals")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("cannot take over signals")?;
     let mut gone = if args.child { parent_gone() } else { oneshot::channel().1 };
@@ -61,6 +66,7 @@ pub async fn serve(args: &AgentArgs, secret: &Secret) -> anyhow::Result<()> {
                 host.links.insert(number, Leader { link, from });
             }
             Some((number, words)) = heard.recv() => host.hear(number, words),
+            Some(()) = refused.recv() => host.agent.handle_malformed(),
             happening = host.next_happening() => host.handle_happening(happening),
             () = until(timeout) => host.agent.handle_timeout(system::monotonic()),
         }
@@ -131,6 +137,12 @@ impl Host {
                         leader.link.close(&error.to_string());
                     }
                 }
+            }
+            Heard::Malformed(why) => {
+                log(&format!("refused what {} said: {why}", leader.from));
+                self.agent.handle_malformed();
+                self.links.remove(&number);
+                self.agent.handle_closed(number, &why);
             }
             Heard::Closed(why) => {
                 self.links.remove(&number);

@@ -116,10 +116,10 @@ pub struct AgentArgs {
     /// Send load to these alone: `HOST[:PORT]`, an address, or a network as in 10.0.0.0/8; repeatable [default: to all]
     #[arg(long = "allow-target", value_name = "TARGET")]
     pub allow_targets: Vec<Allowed>,
-    /// Never send more requests per second than this, whoever asks
+    /// Never take more requests per second of a run than this, whoever asks; what a target or this machine held up still catches up faster
     #[arg(long, value_name = "N")]
     pub max_rps: Option<Rate>,
-    /// CPUs that runs may use here, as in 1,4-7 [default: what the run says, else those allowed]
+    /// CPUs that runs use here, whatever they say, as in 1,4-7 [default: what the run says, else those allowed]
     #[arg(long, value_name = "LIST")]
     pub cores: Option<String>,
     /// Say on standard output where it listens, and end when standard input does: for whoever starts it as a child

@@ -214,8 +214,9 @@ pub struct Part {
 /// Understands a task on this machine.
 pub fn understand(task: &Task, bounds: &Bounds) -> Result<Part, String> {
     let mut list = task.args.clone();
-    if let Some(cores) = bounds.cores.as_ref().filter(|_| !list.iter().any(|arg| arg.starts_with("--cores=")))
-    {
+    if let Some(cores) = &bounds.cores {
+        // Which CPUs a run may have here is this machine's owner's to say.
+        list.retain(|arg| !arg.starts_with("--cores="));
         list.push(format!("--cores={cores}"));
     }
     // Of an error of clap the first line says what is wrong; the others are about a command line that is not here.

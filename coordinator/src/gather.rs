@@ -76,9 +76,21 @@ pub enum GatherError {
     /// A shard it does not have.
     #[error("what it says it saw is of shard {0}, which it does not have")]
     Shard(u32),
+    /// Counts that no requests have.
+    #[error(
+        "what it says it saw cannot be: more requests ended than were sent, or more were sent than were due"
+    )]
+    Counts,
     /// An interval that was before, or that the run never comes to.
     #[error("what it says it saw is of second {0}, which is not next")]
     Interval(u32),
+}
+
+/// More cannot have ended than was sent, nor been sent than was due.
+fn is_possible(requests: &Requests) -> bool {
+    let ended = requests.completed + requests.errors.total();
+    ended <= requests.sent
+        && requests.sent + requests.unsent.backlog + requests.unsent.stopped <= requests.scheduled
 }
 
 impl Gatherer {
@@ -102,20 +114,29 @@ impl Gatherer {
     }
 
     /// Takes in what a shard of a node saw.
-    pub fn merge(&mut self, node: usize, delta: &Delta) -> Result<(), GatherError> {
+    ///
+    /// By now no interval after `latest` can have begun.
+    pub fn merge(&mut self, node: usize, delta: &Delta, latest: u32) -> Result<(), GatherError> {
         delta.check(self.scratch.main_classes().len())?;
         let tally = &mut self.nodes[node];
         let shard = tally.shards.get_mut(delta.shard as usize).ok_or(GatherError::Shard(delta.shard))?;
         if let Some(interval) = delta.interval
-            && (interval >= self.intervals_max || shard.next.is_some_and(|next| interval < next))
+            && (interval >= self.intervals_max
+                || interval > latest
+                || shard.next.is_some_and(|next| interval < next))
         {
             return Err(GatherError::Interval(interval));
         }
         self.scratch.clear();
         delta.add_counts_to(&mut self.scratch);
-        for (sum, class) in shard.classes.iter_mut().zip(&self.scratch.classes) {
+        let mut sums = shard.classes.clone();
+        for (sum, class) in sums.iter_mut().zip(&self.scratch.classes) {
             sum.merge(&Requests::of(class));
         }
+        if !sums.iter().all(is_possible) {
+            return Err(GatherError::Counts);
+        }
+        shard.classes = sums;
         for class in self.scratch.main_classes() {
             tally.requests.merge(&Requests::of(class));
             tally.events.merge(&Events::of(class));
@@ -337,7 +358,7 @@ mod tests {
             for (node, interval) in order {
                 let delta = Delta::of(0, &recorder(interval as u32, &nodes[node][interval]));
                 let bytes = encode(&delta);
-                gatherer.merge(node, &decode(&bytes).unwrap()).unwrap();
+                gatherer.merge(node, &decode(&bytes).unwrap(), u32::MAX).unwrap();
             }
             for (node, times) in nodes.iter().enumerate() {
                 prop_assert_eq!(gatherer.tally(node).requests.sent, times.concat().len() as u64);
@@ -373,9 +394,9 @@ mod tests {
         let mut cut_off = recorder(0, &[5, 6, 7]);
         (cut_off.classes[0].scheduled, cut_off.classes[0].sent) = (10, 8);
         (cut_off.backlog_end, cut_off.in_flight_end) = (2, 5);
-        gatherer.merge(0, &Delta::of(0, &cut_off)).unwrap();
-        gatherer.merge(1, &Delta::of(0, &recorder(0, &[5]))).unwrap();
-        gatherer.merge(1, &Delta::of(0, &recorder(1, &[5]))).unwrap();
+        gatherer.merge(0, &Delta::of(0, &cut_off), u32::MAX).unwrap();
+        gatherer.merge(1, &Delta::of(0, &recorder(0, &[5])), u32::MAX).unwrap();
+        gatherer.merge(1, &Delta::of(0, &recorder(1, &[5])), u32::MAX).unwrap();
         gatherer.end(0);
         gatherer.end(1);
         let requests = &gatherer.tally(0).requests;
@@ -390,16 +411,28 @@ mod tests {
     #[test]
     fn what_is_of_no_shard_of_the_node_is_refused() {
         let mut gatherer = Gatherer::new(class(), &[1], 100);
-        let error = gatherer.merge(0, &Delta::of(1, &recorder(0, &[]))).unwrap_err();
+        let error = gatherer.merge(0, &Delta::of(1, &recorder(0, &[])), u32::MAX).unwrap_err();
         assert!(matches!(error, GatherError::Shard(1)));
+    }
+
+    #[test]
+    fn what_cannot_be_is_refused_and_changes_nothing() {
+        let mut gatherer = Gatherer::new(class(), &[1], 100);
+        let mut wrong = recorder(0, &[7]);
+        wrong.classes[0].sent = 0;
+        let error = gatherer.merge(0, &Delta::of(0, &wrong), u32::MAX).unwrap_err();
+        assert!(matches!(error, GatherError::Counts));
+        let error = gatherer.merge(0, &Delta::of(0, &recorder(9, &[7])), 8).unwrap_err();
+        assert!(matches!(error, GatherError::Interval(9)), "it is yet to come");
+        assert_eq!(gatherer.tally(0).requests.sent, 0);
     }
 
     #[test]
     fn an_interval_that_is_past_or_beyond_the_run_is_refused_and_changes_nothing() {
         let mut gatherer = Gatherer::new(class(), &[1], 100);
-        gatherer.merge(0, &Delta::of(0, &recorder(5, &[7]))).unwrap();
+        gatherer.merge(0, &Delta::of(0, &recorder(5, &[7])), u32::MAX).unwrap();
         for wrong in [5, 100, u32::MAX] {
-            let error = gatherer.merge(0, &Delta::of(0, &recorder(wrong, &[9]))).unwrap_err();
+            let error = gatherer.merge(0, &Delta::of(0, &recorder(wrong, &[9])), u32::MAX).unwrap_err();
             assert!(matches!(error, GatherError::Interval(which) if which == wrong));
         }
         gatherer.end(0);

@@ -5,14 +5,15 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use anyhow::Context;
 use blaster::run::timestamp;
 use blaster_core::load::worker::INTERVAL;
+use blaster_core::plan::Load;
 use blaster_core::report::Report;
-use blaster_core::report::collector::FinishedInterval;
+use blaster_core::report::collector::{FinishedInterval, IntervalRow};
 use blaster_core::report::facts::{PlanFacts, RunFacts};
 use blaster_core::report::nodes::{Clock, HandedOver, Node, NodeState};
 use blaster_core::time::Nanos;
 use blaster_ring::system;
 use coordinator_protocol::leader::{self, Act, Failure, Handed, Leader, State};
-use coordinator_protocol::message::First;
+use coordinator_protocol::message::{First, ToLeader};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::{MissedTickBehavior, interval, sleep};
 
@@ -137,7 +138,7 @@ impl<'a> Led<'a> {
 
     fn stop(&mut self) {
         self.stopped.get_or_insert_with(system::monotonic);
-        self.leader.stop();
+        self.leader.stop(system::monotonic());
         self.onlooker.stopping(self.leader.stops());
     }
 
@@ -146,9 +147,29 @@ impl<'a> Led<'a> {
         match word {
             Word::Connected => self.leader.handle_connected(node, now),
             Word::Closed(why) => self.leader.handle_closed(node, now, &why),
-            Word::Message(message) => self.leader.handle_message(node, now, *message),
+            Word::Message(message) => {
+                let message = self.look_into(node, now, *message);
+                self.leader.handle_message(node, now, message);
+            }
             Word::Datagram(datagram, at) => self.leader.handle_datagram(node, at, datagram),
         }
+    }
+
+    /// What the protocol does not look into: a report that cannot be read is none, and one of a run that was cut short says that it was.
+    fn look_into(&mut self, node: usize, now: Nanos, mut message: ToLeader) -> ToLeader {
+        if let ToLeader::Ended { run, report, .. } = &mut message
+            && *run == self.plan.config.task.run
+            && let Ok(packed) = report
+        {
+            match unpack::<Report>(packed) {
+                None => *report = Err("its report cannot be read".to_owned()),
+                Some(report) if report.interrupted => {
+                    self.leader.handle_stopped_early(node, now, "it stopped before the end");
+                }
+                Some(_) => {}
+            }
+        }
+        message
     }
 
     fn act(&mut self) -> anyhow::Result<()> {
@@ -158,8 +179,9 @@ impl<'a> Led<'a> {
                 Act::Say(node, message) => self.nodes.say(node, &message),
                 Act::Ping(node) => self.nodes.ping(node),
                 Act::Merge(node, delta) => {
+                    let latest = self.latest_interval();
                     let gatherer = self.gatherer.as_mut().expect("nothing is seen before the start");
-                    if let Err(error) = gatherer.merge(node, &delta) {
+                    if let Err(error) = gatherer.merge(node, &delta, latest) {
                         self.leader.refuse(node, system::monotonic(), &error.to_string());
                     }
                 }
@@ -169,6 +191,13 @@ impl<'a> Led<'a> {
         }
         self.follow();
         Ok(())
+    }
+
+    /// The last interval that can have begun on any node, with some time for its clock.
+    fn latest_interval(&self) -> u32 {
+        let measured_from = self.leader.start().unwrap_or(Nanos::ZERO) + self.plan.settings.plan.warmup;
+        let measured = system::monotonic().saturating_sub(measured_from);
+        (measured.0 / INTERVAL.0) as u32 + 1
     }
 
     /// All nodes are ready, and will start.
@@ -264,18 +293,56 @@ impl<'a> Led<'a> {
         let rows: Vec<Node> = (0..facts.len())
             .map(|index| self.row(index, start, &gatherer, facts[index].as_ref(), reports[index].as_ref()))
             .collect();
-        let gaps = self.gaps(&gatherer);
-        let run_facts = self.run_facts(start, &facts, &reports);
+        let gaps = self.gaps(&gatherer, &reports);
+        let mut run_facts = self.run_facts(start, &facts, &reports);
+        let length_s = run_facts.duration.as_secs_f64();
+        let missing: Vec<f64> = (0..length_s.ceil() as usize)
+            .map(|second| gaps.iter().map(|gap| gap.missing_in(second, length_s)).sum())
+            .collect();
+        run_facts.missing = self.requests_missing(&missing, length_s);
         let mut report = Report::build(run_facts, gatherer.into_collector());
-        for (second, row) in report.intervals.iter_mut().enumerate() {
-            row.missing = gaps.iter().map(|gap| gap.missing_in(second)).sum();
+        // Seconds that nobody was there for have no row yet.
+        for second in report.intervals.len()..missing.len() {
+            let before = report.intervals.last().cloned().unwrap_or_default();
+            report.intervals.push(IntervalRow {
+                t_s: second as f64,
+                backlog_start: before.backlog_end,
+                backlog_end: before.backlog_end,
+                in_flight_start: before.in_flight_end,
+                in_flight_end: before.in_flight_end,
+                ..IntervalRow::default()
+            });
+        }
+        for (row, missing) in report.intervals.iter_mut().zip(missing) {
+            row.missing = missing;
         }
         "coordinator".clone_into(&mut report.tool.name);
         report.with_nodes(rows)
     }
 
+    /// When the last of them stopped, if another stopped them all.
+    fn stopped_by_others(&self, reports: &[Option<Report>]) -> Option<Nanos> {
+        let there = self.leader.nodes().iter().zip(reports).filter(|(node, _)| node.takes_part());
+        let ends: Option<Vec<f64>> = there
+            .map(|(_, report)| {
+                report.as_ref().filter(|report| report.interrupted).map(|report| report.duration_s)
+            })
+            .collect();
+        ends?.into_iter().map(|end_s| Nanos::from_secs_f64(end_s.max(0.0))).max()
+    }
+
+    /// The requests that these shares of each second come to, by the plan.
+    fn requests_missing(&self, missing: &[f64], length_s: f64) -> u64 {
+        let plan = &self.plan.settings.plan;
+        let Load::Open { curve, .. } = &plan.load else { return 0 };
+        let by = |s: f64| curve.offered_by(plan.warmup.as_secs_f64() + s.min(length_s));
+        let of_second =
+            |(second, share): (usize, &f64)| share * (by(second as f64 + 1.0) - by(second as f64));
+        missing.iter().enumerate().map(of_second).sum::<f64>().round() as u64
+    }
+
     /// What nobody sent, with nodes that were lost.
-    fn gaps(&self, gatherer: &Gatherer) -> Vec<Gap> {
+    fn gaps(&self, gatherer: &Gatherer, reports: &[Option<Report>]) -> Vec<Gap> {
         let warmup = self.plan.settings.plan.warmup;
         let measured_s = |moment: Nanos| moment.saturating_sub(warmup).as_secs_f64();
         let mut gaps = Vec::new();
@@ -283,8 +350,15 @@ impl<'a> Led<'a> {
         {
             let said = gatherer.tally(index).intervals();
             // One that could tell its end told of the interval it stopped in; of one that could not, that is the first it did not tell of.
-            let stopped = if *node.state() == State::Ended { said.saturating_sub(1) } else { said };
-            let from_s = |held_from: Nanos| f64::from(stopped).max(measured_s(held_from));
+            let stopped = match (&reports[index], node.state()) {
+                // It knows to the moment; what it says is within the interval.
+                (Some(report), State::Ended) => {
+                    report.duration_s.clamp(f64::from(said.saturating_sub(1)), f64::from(said))
+                }
+                (None, State::Ended) => f64::from(said.saturating_sub(1)),
+                _ => f64::from(said),
+            };
+            let from_s = |held_from: Nanos| stopped.max(measured_s(held_from));
             gaps.extend(node.handed().iter().map(|part| Gap {
                 share: part.share,
                 from_s: from_s(part.held_from),
@@ -317,17 +391,9 @@ impl<'a> Led<'a> {
         let there = || facts.iter().flatten();
         let said = || reports.iter().flatten();
         let shards = |index: usize| self.leader.nodes()[index].ready().map_or(0, |ready| ready.shards);
-        let lost = |index: usize| self.leader.nodes()[index].lost().is_some();
-        // A node that another than we stopped.
-        let stopped_early = reports
-            .iter()
-            .enumerate()
-            .filter(|(index, _)| !lost(*index))
-            .filter_map(|(_, report)| report.as_ref().filter(|report| report.interrupted))
-            .map(|report| Nanos::from_secs_f64(report.duration_s))
-            .min();
+        // A node that stops while others go on is a gap; where all were stopped by another, so was the run.
         let stopped = self.stopped.map(|at| at.saturating_sub(start + plan.warmup));
-        let duration = [stopped, stopped_early].into_iter().flatten().min();
+        let duration = stopped.or_else(|| self.stopped_by_others(reports));
         RunFacts {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             started_at: timestamp(self.started_at),
@@ -405,9 +471,10 @@ struct Gap {
 
 impl Gap {
     /// What it is of that second.
-    fn missing_in(&self, second: usize) -> f64 {
-        let begin_s = second as f64;
-        self.share * (self.until_s.min(begin_s + 1.0) - self.from_s.max(begin_s)).max(0.0)
+    fn missing_in(&self, second: usize, length_s: f64) -> f64 {
+        let (begin_s, end_s) = (second as f64, (second as f64 + 1.0).min(length_s));
+        let missing_s = (self.until_s.min(end_s) - self.from_s.max(begin_s)).max(0.0);
+        self.share * missing_s / (end_s - begin_s)
     }
 }
 

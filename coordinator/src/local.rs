@@ -8,7 +8,7 @@ use std::io::{self, BufRead, BufReader};
 use std::net::SocketAddr;
 use std::os::unix::fs::DirBuilderExt;
 use std::os::unix::process::CommandExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 
 use blaster_ring::system;
@@ -16,12 +16,14 @@ use blaster_ring::system;
 use crate::hosts::Host;
 use crate::secret::{Secret, SecretError};
 
+/// The secret's name in the folder, which is gone once all agents have read it.
+const SECRET: &str = "secret";
+
 /// Agents on this machine; gone when dropped.
 pub struct Local {
     agents: Vec<Child>,
     hosts: Vec<Host>,
     secret: Secret,
-    folder: Folder,
 }
 
 /// Why there are none.
@@ -85,20 +87,19 @@ impl Local {
     pub fn start(places: &Places) -> Result<Self, LocalError> {
         let folder = Folder::new()?;
         let secret = Secret::random();
-        let secret_path = folder.path.join("secret");
-        secret.write_new(&secret_path)?;
-        let mut local = Self { agents: Vec::new(), hosts: Vec::new(), secret, folder };
+        secret.write_new(&folder.path.join(SECRET))?;
+        let mut local = Self { agents: Vec::new(), hosts: Vec::new(), secret };
         let cpus = system::allowed_cpus();
         for (index, place) in places.agents.iter().enumerate() {
             // An agent that has its CPU from a mask knows that a target on this machine shares it; from a flag, that it does not.
             let started = if places.shared {
                 system::pin_thread(place)?;
-                let started = local.spawn(index, &secret_path, &[]);
+                let started = local.spawn(index, &folder, &[]);
                 system::pin_thread(&cpus)?;
                 started
             } else {
                 let list: Vec<_> = place.iter().map(usize::to_string).collect();
-                local.spawn(index, &secret_path, &["--cores", &list.join(",")])
+                local.spawn(index, &folder, &["--cores", &list.join(",")])
             };
             started?;
         }
@@ -120,11 +121,11 @@ impl Local {
         self.agents.iter().map(Child::id).collect()
     }
 
-    fn spawn(&mut self, index: usize, secret: &Path, flags: &[&str]) -> Result<(), LocalError> {
-        let log = self.folder.path.join(format!("agent-{index}.log"));
+    fn spawn(&mut self, index: usize, folder: &Folder, flags: &[&str]) -> Result<(), LocalError> {
+        let log = folder.path.join(format!("agent-{index}.log"));
         let mut child = Command::new(std::env::current_exe()?)
             .args(["agent", "--child", "--listen", "127.0.0.1:0", "--secret"])
-            .arg(secret)
+            .arg(folder.path.join(SECRET))
             .args(flags)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())

@@ -6,9 +6,11 @@
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use blaster::cli::{CpuList, Pipeline};
-use blaster::run::run;
+use blaster::run::{Observer, Watch, run};
 use blaster::settings::Settings;
 use blaster_core::plan::rate::RateSpec;
+use blaster_core::report::collector::FinishedInterval;
+use blaster_core::report::facts::PlanFacts;
 use blaster_core::time::Nanos;
 use blaster_sink::profile::{Behaviour, Profile};
 use blaster_sink::{Sink, SinkConfig};
@@ -50,8 +52,32 @@ pub fn rate(task: &Task, host: &mut Host<'_>) -> Result<u64, String> {
         target.host = sink.address().ip().to_string();
         target.port = sink.address().port();
     }
-    let report = run(&mut settings, host).map_err(|error| format!("cannot measure itself: {error}"))?;
+    let report =
+        run(&mut settings, &mut Within(host)).map_err(|error| format!("cannot measure itself: {error}"))?;
     Ok((report.rate.completed * cpus.len() as f64 / halves.sending.len() as f64) as u64)
+}
+
+/// A run that leaves this process for nobody: there is nobody to ask whether it may.
+struct Within<'a, 'b>(&'a mut Host<'b>);
+
+impl Observer for Within<'_, '_> {
+    fn starting(&mut self, facts: &PlanFacts) {
+        self.0.starting(facts);
+    }
+
+    fn interval(&mut self, interval: &FinishedInterval) {
+        self.0.interval(interval);
+    }
+}
+
+impl Watch for Within<'_, '_> {
+    fn stops(&mut self) -> u32 {
+        self.0.stops()
+    }
+
+    fn say(&mut self, line: &str) {
+        self.0.say(line);
+    }
 }
 
 /// Which CPUs send and which answer while a node measures itself.

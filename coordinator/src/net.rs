@@ -3,16 +3,17 @@
 //! Only who proves the secret gets as far as a stream. Before that an agent keeps no state for addresses that have not answered once
 //! (a retry, RFC 9000 section 8.1.2, so that it cannot be used to flood others either), and few handshakes at a time.
 
+use std::collections::HashMap;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
 use blaster_core::time::Nanos;
 use blaster_ring::system;
 use quinn::{
-    ClientConfig, Connection, ConnectionError, Endpoint, IdleTimeout, Incoming, RecvStream, SendStream,
-    ServerConfig, TransportConfig, VarInt,
+    ClientConfig, Connection, ConnectionError, Endpoint, IdleTimeout, Incoming, ReadExactError, RecvStream,
+    SendStream, ServerConfig, TransportConfig, VarInt,
 };
 use tokio::sync::Semaphore;
 use tokio::sync::mpsc::{Sender, UnboundedReceiver, UnboundedSender, unbounded_channel};
@@ -30,14 +31,16 @@ const IDLE_MAX_MS: u32 = 4_000;
 /// Well below that, so that a lost packet or two end nothing.
 const KEEP_ALIVE: Duration = Duration::from_millis(1_000);
 
-/// Longest wait for a handshake.
+/// Longest wait for a handshake; and for that of somebody who may be a stranger.
 const HANDSHAKE_MAX: Duration = Duration::from_secs(5);
+const STRANGER_MAX: Duration = Duration::from_secs(2);
 
 /// Longest wait for what was said last to arrive.
 const FAREWELL_MAX: Duration = Duration::from_millis(500);
 
-/// Strangers at the door at a time; those beyond are not heard.
+/// Strangers at the door at a time, of all addresses and of one; those beyond are not heard.
 const HANDSHAKES_MAX: usize = 64;
+const HANDSHAKES_OF_ONE_MAX: usize = 8;
 
 /// What a link brings.
 #[derive(Debug)]
@@ -48,6 +51,8 @@ pub enum Heard {
     Datagram(Vec<u8>, Nanos),
     /// Nothing more.
     Closed(String),
+    /// Nothing more, since what came was no message.
+    Malformed(String),
 }
 
 /// A connection to the other side, to speak through.
@@ -118,6 +123,7 @@ pub async fn accept(
     log: impl Fn(String) + Clone + Send + 'static,
 ) {
     let door = Arc::new(Semaphore::new(HANDSHAKES_MAX));
+    let mut doors: HashMap<IpAddr, Arc<Semaphore>> = HashMap::new();
     let mut number = 0;
     while let Some(incoming) = endpoint.accept().await {
         if !incoming.remote_address_validated() {
@@ -125,7 +131,11 @@ pub async fn accept(
             let _ = incoming.retry();
             continue;
         }
-        let Ok(place) = Arc::clone(&door).try_acquire_owned() else {
+        // Whoever is not at the door has no place to keep.
+        doors.retain(|_, door| Arc::strong_count(door) > 1);
+        let own = doors.entry(incoming.remote_address().ip());
+        let own = Arc::clone(own.or_insert_with(|| Arc::new(Semaphore::new(HANDSHAKES_OF_ONE_MAX))));
+        let (Ok(own), Ok(place)) = (own.try_acquire_owned(), Arc::clone(&door).try_acquire_owned()) else {
             incoming.ignore();
             continue;
         };
@@ -133,8 +143,8 @@ pub async fn accept(
         let (heard, links, log) = (heard.clone(), links.clone(), log.clone());
         tokio::spawn(async move {
             let from = incoming.remote_address();
-            let shaken = timeout(HANDSHAKE_MAX, welcome(incoming)).await;
-            drop(place);
+            let shaken = timeout(STRANGER_MAX, welcome(incoming)).await;
+            drop((own, place));
             match shaken {
                 Ok(Ok((connection, streams))) => {
                     let link = Link::run(number, connection, streams, heard);
@@ -224,37 +234,57 @@ async fn write(mut stream: SendStream, mut outbox: UnboundedReceiver<Option<Vec<
 }
 
 async fn read(number: u64, connection: Connection, mut stream: RecvStream, heard: Sender<(u64, Heard)>) {
-    let why = loop {
+    let over = loop {
         match frame(&mut stream).await {
             Ok(frame) => {
                 if heard.send((number, Heard::Frame(frame))).await.is_err() {
                     return;
                 }
             }
-            Err(length) if length > FRAME_BYTES_MAX => {
+            Err(NoFrame::TooLarge(length)) => {
                 connection.close(VarInt::from_u32(1), b"a message is too large");
-                break format!("a message of {length} bytes came, {FRAME_BYTES_MAX} are the most");
+                break Heard::Malformed(format!(
+                    "a message of {length} bytes came, {FRAME_BYTES_MAX} are the most"
+                ));
             }
-            Err(_) => break farewell(&connection.closed().await),
+            Err(NoFrame::Truncated) => {
+                connection.close(VarInt::from_u32(1), b"a message is not whole");
+                break Heard::Malformed("a message ended before its end".to_owned());
+            }
+            Err(NoFrame::Over) => break Heard::Closed(farewell(&connection.closed().await)),
         }
     };
-    let _ = heard.send((number, Heard::Closed(why))).await;
+    let _ = heard.send((number, over)).await;
 }
 
-/// The next message; the error is the length of one that is too large, or nothing.
-async fn frame(stream: &mut RecvStream) -> Result<Vec<u8>, usize> {
+/// Why there is no next message.
+enum NoFrame {
+    /// Of so many bytes.
+    TooLarge(usize),
+    /// Its sender ended it too early.
+    Truncated,
+    /// There is no more.
+    Over,
+}
+
+/// The next message.
+async fn frame(stream: &mut RecvStream) -> Result<Vec<u8>, NoFrame> {
     let mut length = [0; 4];
-    stream.read_exact(&mut length).await.map_err(|_| 0_usize)?;
+    stream.read_exact(&mut length).await.map_err(|error| match error {
+        ReadExactError::FinishedEarly(read) if read > 0 => NoFrame::Truncated,
+        _ => NoFrame::Over,
+    })?;
     let length = u32::from_le_bytes(length) as usize;
     if length > FRAME_BYTES_MAX {
-        return Err(length);
+        return Err(NoFrame::TooLarge(length));
     }
     // It grows with what really comes.
     let mut frame = Vec::new();
     while frame.len() < length {
         match stream.read_chunk(length - frame.len(), true).await {
             Ok(Some(chunk)) => frame.extend_from_slice(&chunk.bytes),
-            _ => return Err(0),
+            Ok(None) => return Err(NoFrame::Truncated),
+            Err(_) => return Err(NoFrame::Over),
         }
     }
     Ok(frame)

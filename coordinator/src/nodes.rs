@@ -182,6 +182,6 @@ fn understand(heard: Heard) -> Word {
             |error| Word::Closed(format!("it said {error}")),
             |datagram| Word::Datagram(datagram, at),
         ),
-        Heard::Closed(why) => Word::Closed(why),
+        Heard::Closed(why) | Heard::Malformed(why) => Word::Closed(why),
     }
 }

@@ -188,6 +188,8 @@ impl Plan {
             task,
             rate_max: settings.peak_rate_of_whole(),
             length: settings.plan.length(),
+            warmup: settings.plan.warmup,
+            version: env!("CARGO_PKG_VERSION").to_owned(),
             timeout: settings.plan.timeout,
             nodes_min: terms.nodes_min.map_or(there, |least| least as usize),
             calibrate: terms.weights == Some(WeightsArg::Calibrated),

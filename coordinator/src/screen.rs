@@ -30,6 +30,8 @@ pub struct Screen {
     open_loop: bool,
     /// Requests per second asked of the whole, at most.
     asked: Option<f64>,
+    /// The same, if it is asked all the time.
+    asked_always: Option<f64>,
     errors_so_far: u64,
     /// Lines of the table that stand on the screen.
     standing: usize,
@@ -66,6 +68,7 @@ impl Screen {
             total: settings.plan.length(),
             open_loop: true,
             asked: None,
+            asked_always: None,
             errors_so_far: 0,
             standing: 0,
         }
@@ -134,6 +137,7 @@ impl Onlooker for Screen {
         let rate = match facts.rate {
             AskedRate::PerSecond(rate) => {
                 self.asked = Some(rate);
+                self.asked_always = self.asked.filter(|_| facts.stages.is_none());
                 format!("{} req/s", units::rate(rate))
             }
             AskedRate::Max(_) => "as fast as answers come (closed loop)".to_owned(),
@@ -156,7 +160,8 @@ impl Onlooker for Screen {
         let tick = Tick {
             elapsed: began + length,
             total: self.total,
-            asked: self.open_loop.then(|| row.scheduled as f64 / length.as_secs_f64()),
+            // What the plan asks, also of nodes that are not there any more.
+            asked: self.asked_always.or(self.open_loop.then(|| row.scheduled as f64 / length.as_secs_f64())),
             interval: length,
             row,
             errors_so_far: self.errors_so_far,

@@ -14,6 +14,9 @@ pub type LinkId = u64;
 /// A run that is ready and whose leader is silent for so long is given up: it was never permitted to send.
 pub const ABANDON_AFTER: Nanos = Nanos::from_secs(5);
 
+/// A permit that ends later than that ends then, whoever gives it: within it, an agent that lost its leader stops.
+pub const PERMIT_MAX: Nanos = Nanos::from_secs(5);
+
 /// A leader that is there is heard of several times in this.
 const SILENT_AFTER: Nanos = Nanos::from_secs(2);
 
@@ -160,7 +163,7 @@ impl Agent {
                 let held = self.held_by(link, run, now);
                 if let Some(held) = held.filter(|held| matches!(held.phase, Phase::Ready | Phase::Running)) {
                     held.permitted = true;
-                    self.acts.push_back(Act::Permit(until));
+                    self.acts.push_back(Act::Permit(until.min(now + PERMIT_MAX)));
                 }
             }
             ToAgent::TakeOver { run, number, part, from } => {

@@ -39,6 +39,15 @@ const QUIET_AFTER: Nanos = Nanos::from_millis(20);
 pub const LEASE: Nanos = Nanos::from_millis(4_200);
 const PERMIT_EVERY: Nanos = Nanos::from_secs(1);
 
+/// A leader that hears of nothing itself for so long was not there: whoever was silent meanwhile may not have been.
+const AWAY: Nanos = Nanos::from_millis(1_500);
+
+/// Who was asked twice to stop waits no longer than this for what nodes have to say.
+const HURRY: Nanos = Nanos::from_millis(500);
+
+/// A node that says nothing of its requests for so long is lost, however well it answers pings.
+const MUTE_MAX: Nanos = Nanos::from_secs(6);
+
 /// A node that nothing was heard of for so long is lost.
 const LOST_AFTER: Nanos = Nanos::from_millis(3_000);
 
@@ -80,6 +89,8 @@ pub struct Config {
     pub rate_max: Option<f64>,
     /// Warm-up and measured time.
     pub length: Nanos,
+    /// Of it the warm-up.
+    pub warmup: Nanos,
     /// Of a request.
     pub timeout: Nanos,
     /// So many nodes suffice.
@@ -88,6 +99,8 @@ pub struct Config {
     pub calibrate: bool,
     /// What a lost node means.
     pub on_loss: OnLoss,
+    /// Of this program: nodes of another take no part.
+    pub version: String,
 }
 
 /// What a node that is lost during the run means.
@@ -131,6 +144,10 @@ pub struct Leader {
     last_end: Nanos,
     /// When whoever has not said how its run ended is waited for no longer.
     over_by: Nanos,
+    /// When nobody is waited for any more.
+    hurry_by: Nanos,
+    /// When something was last handled.
+    awake: Nanos,
     failure: Option<Failure>,
     agenda: Agenda,
 }
@@ -196,6 +213,8 @@ pub struct Node {
     linked: bool,
     connect_at: Nanos,
     heard: Nanos,
+    /// Of its requests.
+    told: Nanos,
     clock: ClockFilter,
     usage: Usage,
     ping_at: Nanos,
@@ -301,6 +320,8 @@ impl Leader {
             stops: 0,
             last_end: Nanos::ZERO,
             over_by: Nanos::MAX,
+            hurry_by: Nanos::MAX,
+            awake: now,
             failure: None,
             agenda: Agenda::default(),
         };
@@ -345,7 +366,7 @@ impl Leader {
             Phase::Gathering { until } | Phase::Measuring { until } | Phase::Preparing { until } => until,
             // Pings, every few milliseconds, tell whether clocks are known.
             Phase::Syncing { .. } => Nanos::MAX,
-            Phase::Running => self.over_by,
+            Phase::Running => self.over_by.min(self.hurry_by),
             Phase::Over => return None,
         };
         let of_nodes = self.agenda.due.first().map_or(Nanos::MAX, |&(at, _)| at);
@@ -380,7 +401,7 @@ impl Leader {
         if !node.takes_part() {
             return Nanos::MAX;
         }
-        let lost = when(self.may_be_lost(index), node.heard + LOST_AFTER);
+        let lost = when(self.may_be_lost(index), (node.heard + LOST_AFTER).min(self.mute_at(index)));
         if !node.linked {
             return lost.min(when(!node.over, node.connect_at));
         }
@@ -394,14 +415,27 @@ impl Leader {
         matches!(self.phase, Phase::Syncing { .. } | Phase::Running) && node.lost.is_none() && !node.over
     }
 
+    /// When a node that sends has said nothing of it for too long.
+    fn mute_at(&self, index: usize) -> Nanos {
+        match (self.phase, self.start) {
+            (Phase::Running, Some(start)) => {
+                self.nodes[index].told.max(start + self.config.warmup) + MUTE_MAX
+            }
+            _ => Nanos::MAX,
+        }
+    }
+
     fn is_permitted(&self, index: usize) -> bool {
         let node = &self.nodes[index];
         self.phase == Phase::Running && node.state == State::Running && node.lost.is_none()
     }
 
     /// Lets answers come in and end; asked again, does not wait for them.
-    pub fn stop(&mut self) {
+    pub fn stop(&mut self, now: Nanos) {
         self.stops += 1;
+        if self.stops > 1 {
+            self.hurry_by = self.hurry_by.min(now + HURRY);
+        }
         let is_before_start = !matches!(self.phase, Phase::Running | Phase::Over);
         if is_before_start {
             self.give_up(Failure::Interrupted);
@@ -447,6 +481,7 @@ impl Leader {
     /// A pong came.
     pub fn handle_datagram(&mut self, index: usize, now: Nanos, datagram: Datagram) {
         self.agenda.touched.push(index);
+        self.wake_up(now);
         let node = &mut self.nodes[index];
         if let Datagram::Pong { t3, cpu, .. } = datagram {
             node.usage.note(t3, cpu);
@@ -466,12 +501,20 @@ impl Leader {
     pub fn handle_message(&mut self, index: usize, now: Nanos, message: ToLeader) {
         self.agenda.touched.push(index);
         let run = self.config.task.run;
+        self.wake_up(now);
         let node = &mut self.nodes[index];
         node.heard = now;
         match message {
             ToLeader::Status(status) => {
                 let holder = status.holder.clone();
+                let other = (status.version != self.config.version).then(|| {
+                    let (theirs, ours) = (&status.version, &self.config.version);
+                    format!("it runs version {theirs}, this is {ours}: run the same version on all nodes")
+                });
                 node.status = Some(*status);
+                if let (State::Connecting, Some(why)) = (&node.state, other) {
+                    return self.out(index, why, now);
+                }
                 if let (State::Connecting, Some(holder)) = (&node.state, holder) {
                     return self.out(index, busy(&holder.leader, holder.held), now);
                 }
@@ -493,12 +536,18 @@ impl Leader {
                 self.sync_if_ready(now);
             }
             ToLeader::Delta { run: of, number, delta } if of == run && node.state == State::Running => {
+                node.told = now;
                 self.take(index, number, delta)
             }
             ToLeader::Ended { run: of, deltas, first, report }
                 if of == run && node.state == State::Running =>
             {
+                node.told = now;
+                let broke = report.as_ref().err().map(|why| format!("its run broke: {why}"));
                 node.ended = Some(End { deltas, first, report });
+                if let Some(why) = broke {
+                    self.lose(index, now, &why);
+                }
                 self.end_if_complete(index, now);
             }
             ToLeader::TookOver { run: of, number, refused } if of == run => {
@@ -530,8 +579,31 @@ impl Leader {
         self.end_if_over(now);
     }
 
+    /// A node stopped before the end, and nobody here told it to: what it does not send from then on is missing.
+    pub fn handle_stopped_early(&mut self, index: usize, now: Nanos, why: &str) {
+        self.agenda.touched.push(index);
+        if self.phase == Phase::Running && !self.nodes[index].over && self.stops == 0 {
+            self.lose(index, now, why);
+        }
+    }
+
+    /// Time in which we were not there ourselves is no silence of the nodes'.
+    fn wake_up(&mut self, now: Nanos) {
+        let away = now.saturating_sub(self.awake);
+        self.awake = now;
+        if away < AWAY {
+            return;
+        }
+        for (index, node) in self.nodes.iter_mut().enumerate() {
+            node.heard = (node.heard + away).min(now);
+            node.told = (node.told + away).min(now);
+            self.agenda.touched.push(index);
+        }
+    }
+
     /// The time of [`Self::timeout`] has come.
     pub fn handle_timeout(&mut self, now: Nanos) {
+        self.wake_up(now);
         match self.phase {
             Phase::Gathering { until } if now >= until => {
                 for index in 0..self.nodes.len() {
@@ -571,6 +643,7 @@ impl Leader {
     fn tend(&mut self, index: usize, now: Nanos) {
         let pings = self.pings();
         let may_be_lost = self.may_be_lost(index);
+        let mute_at = self.mute_at(index);
         let measures = matches!(self.phase, Phase::Measuring { .. });
         let around_start = !measures && self.start.is_none_or(|start| now < start + SYNC_FOR);
         let start = self.start;
@@ -585,6 +658,9 @@ impl Leader {
             } else {
                 return self.out(index, format!("nothing was heard of it for {LOST_AFTER}"), now);
             }
+        }
+        if may_be_lost && now >= mute_at {
+            self.lose(index, now, &format!("it said nothing of its requests for {MUTE_MAX}"));
         }
         let node = &mut self.nodes[index];
         if !node.linked {
@@ -773,6 +849,15 @@ impl Leader {
 
     fn end_if_over(&mut self, now: Nanos) {
         if self.phase != Phase::Running {
+            return;
+        }
+        if now >= self.hurry_by {
+            for index in 0..self.nodes.len() {
+                if self.nodes[index].takes_part() && !self.nodes[index].over {
+                    self.lose(index, now, "it was not waited for any longer");
+                }
+            }
+            self.phase = Phase::Over;
             return;
         }
         if now >= self.over_by {
@@ -985,6 +1070,7 @@ impl Node {
             linked: false,
             connect_at: Nanos::MAX,
             heard: now,
+            told: Nanos::ZERO,
             clock: ClockFilter::default(),
             usage: Usage::default(),
             ping_at: now,

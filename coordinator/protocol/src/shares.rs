@@ -42,20 +42,21 @@ pub struct Spread {
 
 /// Spreads `rate` over nodes by weight, to none more than its `rate_max`, which is what it has room for.
 pub fn spread(rooms: &[Wish], rate: f64) -> Spread {
+    let round = round(rooms.len());
     let most = |node: &Wish| (node.rate_max.unwrap_or(f64::INFINITY) / rate).clamp(0.0, 1.0);
     let mut parts = vec![0; rooms.len()];
     let mut is_full = vec![false; rooms.len()];
     loop {
         let free: Vec<usize> = (0..rooms.len()).filter(|&node| !is_full[node]).collect();
         let left =
-            ROUND - (0..rooms.len()).filter(|&node| is_full[node]).map(|node| parts[node]).sum::<u32>();
+            round - (0..rooms.len()).filter(|&node| is_full[node]).map(|node| parts[node]).sum::<u32>();
         if free.is_empty() {
             return Spread { weights: parts, nobody: left };
         }
         let weights: Vec<u32> = free.iter().map(|&node| rooms[node].weight).collect();
         let mut fits = true;
         for (&node, share) in free.iter().zip(share_out(left.into(), &weights)) {
-            let room = (most(&rooms[node]) * f64::from(ROUND)) as u32;
+            let room = (most(&rooms[node]) * f64::from(round)) as u32;
             parts[node] = (share as u32).min(room);
             if share as u32 > room {
                 (is_full[node], fits) = (true, false);
@@ -85,9 +86,7 @@ impl Wish {
 
 /// The nodes together may not send what is asked.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
-#[error(
-    "the nodes may send {most:.0} requests/s together (max-rps), {asked:.0} are asked: lower --rps, or raise max-rps or the number of nodes"
-)]
+#[error("{}", too_much_text(self))]
 pub struct TooMuch {
     /// All bounds together.
     pub most: f64,
@@ -95,14 +94,36 @@ pub struct TooMuch {
     pub asked: f64,
 }
 
-/// Where bounds bind, shares are rounded to this part of the whole: the requests of a round are dealt out in turn, so that fewer make for
-/// less even times.
-const ROUND: u32 = 1000;
+fn too_much_text(too_much: &TooMuch) -> String {
+    let TooMuch { most, asked } = too_much;
+    if most > asked {
+        return format!(
+            "a node's max-rps is too small a part of the {asked:.0} requests/s that are asked: raise it, or leave the node out"
+        );
+    }
+    let [most, asked] = [most, asked].map(|rate| (rate * 10.0).round() / 10.0);
+    format!(
+        "the nodes may send {most} requests/s together (max-rps), {asked} are asked: lower --rps, or raise max-rps or the number of nodes"
+    )
+}
 
-/// Weights in the proportion of measured rates, a thousand together; the least is 1.
+/// Where bounds bind, shares of so many nodes are rounded to this part of the whole: the requests of a round are dealt out in turn, so that
+/// fewer make for less even times.
+fn round(nodes: usize) -> u32 {
+    (nodes.clamp(1, NODES_MAX) as u32) * PARTS_A_NODE
+}
+
+/// An even share is known to a thousandth.
+const PARTS_A_NODE: u32 = 1000;
+
+/// Beyond, shares are coarser: their sums must fit.
+const NODES_MAX: usize = 100_000;
+
+/// Weights in the proportion of measured rates, a thousand a node together; the least is 1.
 pub fn by_rate(rates: &[u64]) -> Vec<u32> {
+    let round = round(rates.len());
     let whole = rates.iter().sum::<u64>().max(1) as f64;
-    rates.iter().map(|&rate| (rate as f64 / whole * f64::from(ROUND)).round().max(1.0) as u32).collect()
+    rates.iter().map(|&rate| (rate as f64 / whole * f64::from(round)).round().max(1.0) as u32).collect()
 }
 
 /// Weights for a run of `rate` requests per second at its peak; none in closed loop, where no bound can be kept by sharing.
@@ -116,11 +137,12 @@ pub fn weights(wishes: &[Wish], rate: Option<f64>) -> Result<Vec<u32>, TooMuch> 
         return Ok(own);
     }
     let too_much = || TooMuch { most: wishes.iter().map(most).sum(), asked: rate };
-    let parts_max = |wish: &Wish| (most(wish) / rate * f64::from(ROUND)).min(f64::from(ROUND)) as u32;
+    let round = round(wishes.len());
+    let parts_max = |wish: &Wish| (most(wish) / rate * f64::from(round)).min(f64::from(round)) as u32;
     let mut parts: Vec<Option<u32>> = vec![None; wishes.len()];
     loop {
         let free: Vec<usize> = (0..wishes.len()).filter(|&node| parts[node].is_none()).collect();
-        let left = ROUND - parts.iter().flatten().sum::<u32>();
+        let left = round - parts.iter().flatten().sum::<u32>();
         if free.is_empty() {
             return if left == 0 { Ok(parts.into_iter().flatten().collect()) } else { Err(too_much()) };
         }
@@ -155,11 +177,27 @@ mod tests {
             let Spread { weights, nobody } = spread(&wishes(rooms), rate);
             (weights, nobody)
         };
-        assert_eq!(spread_out(&[(1, None), (3, None)], 100.0), (vec![250, 750], 0));
-        assert_eq!(spread_out(&[(1, None), (3, Some(50.0))], 100.0), (vec![500, 500], 0));
-        assert_eq!(spread_out(&[(1, Some(10.0)), (3, Some(50.0))], 100.0), (vec![100, 500], 400));
-        assert_eq!(spread_out(&[(1, Some(0.0)), (1, Some(-5.0))], 100.0), (vec![0, 0], 1000));
+        assert_eq!(spread_out(&[(1, None), (3, None)], 100.0), (vec![500, 1500], 0));
+        assert_eq!(spread_out(&[(1, None), (3, Some(50.0))], 100.0), (vec![1000, 1000], 0));
+        assert_eq!(spread_out(&[(1, Some(10.0)), (3, Some(50.0))], 100.0), (vec![200, 1000], 800));
+        assert_eq!(spread_out(&[(1, Some(0.0)), (1, Some(-5.0))], 100.0), (vec![0, 0], 2000));
         assert_eq!(spread_out(&[], 100.0), (vec![], 1000));
+    }
+
+    #[test]
+    fn bounds_are_kept_closely_however_many_nodes_there_are() {
+        let even = |count: usize, rate_max| vec![Wish { weight: 1, rate_max }; count];
+        assert!(weights(&even(1001, Some(5_000.0)), Some(5e6)).is_ok());
+        let mut nodes = even(600, None);
+        nodes[0].rate_max = Some(7_500.0);
+        let parts = weights(&nodes, Some(5e6)).unwrap();
+        let (least, most) = (parts[1..].iter().min().unwrap(), parts[1..].iter().max().unwrap());
+        assert!(most - least <= 1 && f64::from(parts[0]) / 600_000.0 * 5e6 <= 7_500.0, "{least} to {most}");
+        let mut thirds = even(3, Some(333.4));
+        thirds[0].weight = 2;
+        assert_eq!(weights(&thirds, Some(1000.0)), Ok(vec![1000; 3]));
+        let small = weights(&wishes(&[(1, Some(0.1)), (1, None)]), Some(2000.0)).unwrap_err();
+        assert!(small.to_string().contains("too small a part"), "{small}");
     }
 
     #[test]
@@ -179,7 +217,7 @@ mod tests {
     #[test]
     fn weights_are_as_written_unless_a_bound_is_in_the_way() {
         assert_eq!(weights(&wishes(&[(1, None), (3, Some(75.0))]), Some(100.0)), Ok(vec![1, 3]));
-        assert_eq!(weights(&wishes(&[(1, None), (3, Some(50.0))]), Some(100.0)), Ok(vec![500, 500]));
+        assert_eq!(weights(&wishes(&[(1, None), (3, Some(50.0))]), Some(100.0)), Ok(vec![1000, 1000]));
         assert_eq!(weights(&wishes(&[(1, None), (3, Some(50.0))]), None), Ok(vec![1, 3]));
     }
 
@@ -195,8 +233,8 @@ mod tests {
 
     #[test]
     fn measured_rates_become_weights_in_their_proportion() {
-        assert_eq!(by_rate(&[1_000_000, 3_000_000]), [250, 750]);
-        assert_eq!(by_rate(&[1, 999_999_999]), [1, 1000], "who can send anything sends something");
+        assert_eq!(by_rate(&[1_000_000, 3_000_000]), [500, 1500]);
+        assert_eq!(by_rate(&[1, 999_999_999]), [1, 2000], "who can send anything sends something");
         assert_eq!(by_rate(&[0, 0]), [1, 1]);
     }
 

@@ -68,6 +68,8 @@ impl Hall {
             task,
             rate_max: Some(requests as f64 * NODES as f64),
             length: Nanos::from_secs(RUN_S.into()),
+            warmup: Nanos::ZERO,
+            version: String::new(),
             timeout: Nanos::from_secs(1),
             nodes_min: 1,
             calibrate: false,

@@ -4,7 +4,7 @@ use blaster_core::load::recorder::Recorder;
 use blaster_core::time::Nanos;
 use coordinator_protocol::delta::Delta;
 use coordinator_protocol::leader::{Act, Config, LEASE, Leader, OnLoss};
-use coordinator_protocol::message::{Datagram, Holder, Ready, RunId, Task, ToAgent, ToLeader};
+use coordinator_protocol::message::{Datagram, First, Holder, Ready, RunId, Status, Task, ToAgent, ToLeader};
 use coordinator_protocol::shares::Wish;
 
 const RUN: RunId = RunId(7);
@@ -20,6 +20,10 @@ struct Hall {
 impl Hall {
     /// Two nodes that are there.
     fn new() -> Self {
+        Self::new_with_versions([""; 2])
+    }
+
+    fn new_with_versions(versions: [&str; 2]) -> Self {
         let wish = Wish { weight: 1, rate_max: None };
         let (args, files, weights) = (Vec::new(), Vec::new(), Vec::new());
         let config = Config {
@@ -27,6 +31,8 @@ impl Hall {
             task: Task { run: RUN, args, files, seed: 1, index: 0, weights },
             rate_max: Some(100.0),
             length: Nanos::from_secs(60),
+            warmup: Nanos::ZERO,
+            version: String::new(),
             timeout: Nanos::from_secs(1),
             nodes_min: 2,
             calibrate: false,
@@ -34,9 +40,10 @@ impl Hall {
         };
         let now = Nanos::from_secs(3_600);
         let mut hall = Self { leader: Leader::new(config, now), now, merged: 0, permits: Vec::new() };
-        for node in 0..2 {
+        for (node, version) in versions.into_iter().enumerate() {
             hall.leader.handle_connected(node, now);
-            hall.hear(node, ToLeader::Status(Box::default()));
+            let version = version.to_owned();
+            hall.hear(node, ToLeader::Status(Box::new(Status { version, ..Status::default() })));
         }
         hall
     }
@@ -134,4 +141,70 @@ fn a_permit_is_over_when_the_lease_is_also_by_a_slow_clock() {
     for (given, until) in hall.permits {
         assert!(until <= slow(given + LEASE), "given at {given}");
     }
+}
+
+fn lost(hall: &Hall, node: usize) -> Option<&str> {
+    hall.leader.nodes()[node].lost().map(|(_, why)| why)
+}
+
+#[test]
+fn who_answers_pings_and_says_nothing_of_its_requests_is_lost() {
+    let mut hall = Hall::running();
+    let until = hall.now + Nanos::from_secs(10);
+    let mut number = 0;
+    while hall.now < until {
+        let delta = Box::new(Delta::of(0, &Recorder::new(1)));
+        hall.hear(1, ToLeader::Delta { run: RUN, number, delta });
+        number += 1;
+        hall.wait(Nanos::from_secs(1));
+    }
+    assert!(lost(&hall, 0).is_some_and(|why| why.contains("said nothing of its requests")));
+    assert_eq!(lost(&hall, 1), None);
+}
+
+#[test]
+fn a_leader_that_was_frozen_holds_that_against_nobody() {
+    let mut hall = Hall::running();
+    hall.hear(0, delta());
+    hall.hear(1, delta());
+    hall.now += Nanos::from_millis(3_500);
+    hall.leader.handle_timeout(hall.now);
+    hall.act();
+    assert_eq!((lost(&hall, 0), lost(&hall, 1)), (None, None));
+    // Whoever is silent from then on is.
+    let until = hall.now + Nanos::from_secs(3);
+    while let Some(at) = hall.leader.timeout().filter(|&at| at <= until) {
+        hall.leader.handle_timeout(at);
+        while hall.leader.poll().is_some() {}
+    }
+    assert!(lost(&hall, 0).is_some() && lost(&hall, 1).is_some());
+}
+
+#[test]
+fn asked_twice_to_stop_it_waits_for_nobody() {
+    let mut hall = Hall::running();
+    hall.leader.stop(hall.now);
+    hall.wait(Nanos::from_secs(1));
+    assert!(!hall.leader.is_over());
+    hall.leader.stop(hall.now);
+    hall.wait(Nanos::from_millis(500));
+    assert!(hall.leader.is_over());
+}
+
+#[test]
+fn a_run_that_broke_or_stopped_by_itself_is_a_loss() {
+    let mut hall = Hall::running();
+    let report = Err("a shard failed".to_owned());
+    hall.hear(0, ToLeader::Ended { run: RUN, deltas: 0, first: First::default(), report });
+    assert!(lost(&hall, 0).is_some_and(|why| why.contains("a shard failed")));
+    assert_eq!(hall.leader.nodes()[0].unhanded().count(), 1, "its share is a gap");
+    hall.leader.handle_stopped_early(1, hall.now, "it stopped");
+    assert_eq!(lost(&hall, 1), Some("it stopped"));
+}
+
+#[test]
+fn another_version_takes_no_part() {
+    let mut hall = Hall::new_with_versions(["", "9.9.9"]);
+    hall.wait(Nanos::from_secs(1));
+    assert!(hall.leader.failure().is_some_and(|failure| failure.to_string().contains("version 9.9.9")));
 }

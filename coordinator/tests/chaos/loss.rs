@@ -9,18 +9,25 @@ use crate::world::{World, until};
 fn a_killed_agent_is_a_gap_and_the_others_go_on() {
     let world = World::new();
     let agents = [world.agent(&[]), world.agent(&[])];
-    let leader = world
-        .run(&agents.each_ref().map(|agent| agent.address), &["--rps", "400", "-d", "8s", "--allow-invalid"]);
+    let leader = world.run(
+        &agents.each_ref().map(|agent| agent.address),
+        &["--rps", "400", "-d", "8s", "--slo", "achieved>99%", "--allow-invalid"],
+    );
     world.until_seen(600);
     agents[1].process.signal("KILL");
     let ended = leader.end();
-    assert_eq!(ended.status, Some(0), "{ended:?}");
+    assert_eq!(ended.status, Some(99), "{ended:?}");
     let report = world.report();
     report.assert_adds_up();
     assert_eq!(report.states(), ["done", "lost"]);
     assert!(report.reasons().contains(&"node_lost"), "{:?}", report.reasons());
     let missing = report.missing();
-    assert_eq!((missing[0], *missing.last().unwrap()), (0.0, 0.5), "{missing:?}");
+    assert_eq!((missing[0], missing[7]), (0.0, 0.5), "{missing:?}");
+    // What the plan asked is offered, whoever was there for it.
+    let (scheduled, gap) = (report.count("/requests/scheduled"), report.count("/requests/missing"));
+    let offered = report.at("/rate/offered").as_f64().unwrap();
+    assert!((offered - (scheduled + gap) as f64 / 8.0).abs() < 1e-6 && offered > 350.0, "{offered}");
+    assert_eq!(report.at("/slo/0/ok"), false, "a run that a node is missing in did not achieve all");
     let survivor = report.nodes()[0]["requests"]["scheduled"].as_u64().unwrap();
     assert!((1_400..1_800).contains(&survivor), "half of 400 for 8 s is 1,600: {survivor}");
     assert!(ended.stdout.contains("SUSPECT"), "{}", ended.stdout);
@@ -213,5 +220,5 @@ fn a_frozen_node_whose_share_was_given_away_sends_nothing_more() {
     assert_eq!(handed[0]["share"], 0.125);
     assert!(ended.stderr.contains("37.5 % of the run stay a gap"), "{}", ended.stderr);
     let missing = report.missing();
-    assert!((missing.last().unwrap() - 0.375).abs() < 1e-9, "{missing:?}");
+    assert!((missing[13] - 0.375).abs() < 1e-9, "{missing:?}");
 }

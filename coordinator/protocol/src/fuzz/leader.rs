@@ -51,6 +51,8 @@ fn config(source: &mut Source) -> Config {
         task: Task { weights: Vec::new(), ..task },
         rate_max: (source.below(4) > 0).then_some(100.0),
         length: Nanos::from_secs(source.below(8).into()),
+        warmup: Nanos::ZERO,
+        version: String::new(),
         timeout: Nanos::from_secs(1),
         nodes_min: source.below(NODES + 1).into(),
         calibrate: source.below(3) == 0,
@@ -65,7 +67,7 @@ fn happen(leader: &mut Leader, now: Nanos, source: &mut Source) {
         3 => leader.handle_closed(index, now, "gone"),
         4 => leader.handle_datagram(index, now, Datagram::Ping { t1: now }),
         5..8 => leader.handle_datagram(index, now, source.pong(now)),
-        8 if source.below(16) == 0 => leader.stop(),
+        8 if source.below(16) == 0 => leader.stop(now),
         9 if *leader.nodes()[index].state() == State::Running => leader.refuse(index, now, "it cannot be"),
         10..14 => {
             if leader.timeout().is_some_and(|at| at <= now) {

@@ -262,6 +262,8 @@ impl World {
             },
             rate_max: Some(setting.rate),
             length: whole.length,
+            warmup: Nanos::ZERO,
+            version: String::new(),
             timeout: Nanos::from_secs(1),
             nodes_min: if draw.below(2) == 0 || setting.nodes > 100 { 1 } else { setting.nodes },
             calibrate: draw.below(3) == 0,
@@ -445,7 +447,8 @@ impl World {
             }
             Event::UserStops => {
                 self.asked_to_stop = true;
-                self.leader_does(Leader::stop);
+                let now = self.leader_clock.of(self.now);
+                self.leader_does(|leader| leader.stop(now));
             }
         }
     }
