@@ -15,6 +15,8 @@ use clap::parser::ValueSource;
 use clap::{ArgMatches, Args, FromArgMatches, Parser, Subcommand, ValueEnum};
 use payloads::{Encoding, Mix, Shares};
 
+use crate::sources::SourceIps;
+
 /// Drives an HTTP server at the rate you ask for, and tells the truth about what came back.
 #[derive(Debug, Parser)]
 #[command(
@@ -166,6 +168,12 @@ pub struct RunArgs {
     /// Total connections [default: 64, never fewer than threads]
     #[arg(short, long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=4_000_000), help_heading = "Load")]
     pub connections: Option<u32>,
+    /// Open at most N connections a second, as in 20k, later ones as well [default: as fast as the target takes them]
+    #[arg(long, value_name = "N", help_heading = "Load")]
+    pub connect_rate: Option<Rate>,
+    /// Connect from these addresses of this machine in turn, as in 10.0.0.5,10.0.0.7-10.0.0.9, or from as many as it takes (auto): each has its own 28,000 or so ports
+    #[arg(long, value_name = "LIST|auto", help_heading = "Load")]
+    pub source_ips: Option<SourceIps>,
     /// Most requests in flight on a connection, or auto [default: auto]
     #[arg(short, long, value_name = "N", value_parser = pipeline, help_heading = "Load")]
     pub pipeline: Option<Pipeline>,
