@@ -322,6 +322,9 @@ pub struct SinkArgs {
     /// What to play: event-api, control, null, high-latency, high-cpu, memory-leak or metastable
     #[arg(long, value_name = "NAME", default_value = "event-api")]
     pub profile: Profile,
+    /// Most connections that each thread holds; further ones are closed at once [default: as many as descriptors allow, 65536 at most]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    pub connections: Option<u32>,
     /// Status of good answers, instead of the profile's
     #[arg(long, value_name = "CODE", value_parser = clap::value_parser!(u16).range(200..=599))]
     pub status: Option<u16>,
