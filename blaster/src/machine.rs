@@ -137,7 +137,12 @@ fn receive_buffer_max() -> Option<u64> {
 }
 
 fn descriptors() -> Option<Usage> {
-    let used = fs::read_dir("/proc/self/fd").ok()?.count() as u64;
+    // Since Linux 6.2 the folder's size is their number; reading it with 200,000 of them takes a tenth of a second and more.
+    let folder = "/proc/self/fd";
+    let used = match fs::metadata(folder).ok()?.len() {
+        0 => fs::read_dir(folder).ok()?.count() as u64,
+        used => used,
+    };
     Some(Usage { used, limit: raise_limit(Limit::Descriptors, 0) })
 }
 
