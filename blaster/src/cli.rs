@@ -619,6 +619,10 @@ mod tests {
             "--stages",
             "1s:5,2s:=7",
             "--quiet",
+            "--source-ips",
+            "auto",
+            "--connect-rate",
+            "20k",
         ];
         let matches = Cli::command().try_get_matches_from(typed).unwrap();
         let list = RunArgs::list(&matches);
@@ -632,6 +636,8 @@ mod tests {
             "--header=A: b",
             "--body=@f.jsonl",
             "--shuffle",
+            "--source-ips=auto",
+            "--connect-rate=20k",
         ];
         assert_eq!(list.iter().map(String::as_str).collect::<BTreeSet<_>>(), wanted.into());
         let args = RunArgs::from_list(&list).unwrap();
