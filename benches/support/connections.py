@@ -12,6 +12,8 @@ import time
 EVERY_S = 10
 FEW = 64
 LIMIT_MIB = 1024
+# What auto comes to depends on the connections of a process; several of them share the ports of the same addresses.
+FOR_SEVERAL = "127.0.0.1-127.0.0.16"
 
 
 def say(text):
@@ -43,11 +45,12 @@ class Bench:
     def __init__(self, arguments):
         (self.blaster, self.coordinator, self.work, self.cpu, self.target) = arguments[:5]
         (self.parts, self.connections, self.rate, self.seconds) = map(int, arguments[5:9])
+        self.sources = "auto" if self.parts == 1 else FOR_SEVERAL
         self.sinks = [int(pid) for pid in arguments[9].split(",")]
 
     def command(self, connections, seconds, report):
         flags = ["--connections", str(connections), "--rps", str(max(connections // EVERY_S, 10)), "--duration", f"{seconds}s"]
-        flags += ["--source-ips", "auto", "--connect-rate", str(self.rate), "--seed", "42", "--quiet", "--allow-invalid"]
+        flags += ["--source-ips", self.sources, "--connect-rate", str(self.rate), "--seed", "42", "--quiet", "--allow-invalid"]
         flags += ["--json", report, "--target", self.target]
         if self.parts == 1:
             return [self.blaster, "--cores", self.cpu, *flags]
@@ -93,7 +96,7 @@ def main():
     verdict = report["verdict"]
     reasons = ", ".join(sorted({reason["code"] for reason in verdict["reasons"]}))
     how = "one process" if bench.parts == 1 else f"{bench.parts} agents of a coordinator, for want of descriptors"
-    print(f"{bench.connections:,} connections, a request each every {EVERY_S} s for {bench.seconds} s; {how}; `--source-ips auto --connect-rate {bench.rate}`.\n")
+    print(f"{bench.connections:,} connections, a request each every {EVERY_S} s for {bench.seconds} s; {how}; `--source-ips {bench.sources} --connect-rate {bench.rate}`.\n")
     print("| | |\n|---|---|")
     for name, value in [
         ("opened / failed / opened again", f"{connections['opened']:,} / {failed:,} / {connections['reopened']:,}"),
