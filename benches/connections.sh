@@ -56,7 +56,7 @@ sinks=()
 for ((part = 1; part <= parts; part++)); do
   sink_host=127.0.0.1:$port
   ((parts == 1)) || sink_host=127.0.1.$part:$port
-  held=$((connections / parts + 400))
+  held=$((connections < each ? connections + 400 : each))
   "$blaster" sink --listen "$sink_host" --profile event-api --cores "$sink_cpu" --connections "$held" >"$work/target.log" 2>&1 &
   sinks+=("$!")
   started+=("$!")
@@ -65,6 +65,14 @@ done
 
 printf '## Two hundred thousand connections\n\n'
 machine
-printf '\n'
-python3 "$support/connections.py" "$blaster" "$coordinator" "$work" "$client_cpu" "$target_host:$port" "$parts" \
-  "$connections" "$connect_rate" "$seconds" "$(IFS=,; echo "${sinks[*]}")"
+
+# measure TARGET PARTS CONNECTIONS SECONDS SINK…
+measure() {
+  local target=$1 parts=$2 connections=$3 seconds=$4
+  shift 4
+  printf '\n'
+  python3 "$support/connections.py" "$blaster" "$coordinator" "$work" "$client_cpu" "$target" "$parts" "$connections" \
+    "$connect_rate" "$seconds" "$(IFS=,; echo "$*")"
+}
+((parts == 1)) || measure "127.0.1.1:$port" 1 $((each / 1000 * 1000)) 10 "${sinks[0]}"
+measure "$target_host:$port" "$parts" "$connections" "$seconds" "${sinks[@]}"

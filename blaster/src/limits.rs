@@ -94,6 +94,12 @@ pub struct Demand {
 }
 
 impl Demand {
+    /// The kernel looks at every second port first, and at the others only after all of these: from there on it takes a
+    /// millisecond, not microseconds.
+    pub fn makes_ports_scarce(&self) -> bool {
+        self.connections * 2 > local_ports() * self.sources.max(1)
+    }
+
     fn check(self, ports_of_each: u64) -> Result<(), LimitError> {
         let Self { address, connections: need, sources, auto } = self;
         let ports = ports_of_each * sources.max(1);

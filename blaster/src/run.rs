@@ -164,7 +164,7 @@ pub fn prepare(settings: &mut Settings, watch: &mut impl Watch) -> Result<Prepar
     let shards = settings.lay_out(cpus.usable.len() as u32, target_is_local && !cpus.explicit)? as usize;
     let shard_cpus = cpus.for_shards(shards);
     let mut routes = routes(settings, &addresses)?;
-    check_limits(settings, shards, &routes)?;
+    check_limits(settings, shards, &demands(settings, &routes))?;
 
     let sink = settings
         .built_in_sink
@@ -205,7 +205,7 @@ pub fn prepare(settings: &mut Settings, watch: &mut impl Watch) -> Result<Prepar
     };
 
     let port_spaces = port_spaces(&routes);
-    tell_of_opening(settings, &routes, watch);
+    tell_of_opening(settings, &routes, &demands(settings, &routes), watch);
     let sharing = Sharing::of(settings, shards);
     let shards = Shards::launch(plans).map_err(|error| RunError::Shard(error.to_string()))?;
     open_connections(&shards, clock, settings, watch)?;
@@ -243,7 +243,8 @@ fn connections_of_targets(settings: &Settings) -> Vec<u32> {
     connections_by_target(settings.plan.connections, &weights)
 }
 
-fn check_limits(settings: &Settings, shards: usize, routes: &[Vec<Route>]) -> Result<(), LimitError> {
+/// What each address of a target is asked for.
+fn demands(settings: &Settings, routes: &[Vec<Route>]) -> Vec<Demand> {
     let auto = settings.source_ips == Some(SourceIps::Auto);
     let mut demands: Vec<Demand> = Vec::new();
     for (target, connections) in routes.iter().zip(connections_of_targets(settings)) {
@@ -256,8 +257,12 @@ fn check_limits(settings: &Settings, shards: usize, routes: &[Vec<Route>]) -> Re
             }
         }
     }
+    demands
+}
+
+fn check_limits(settings: &Settings, shards: usize, demands: &[Demand]) -> Result<(), LimitError> {
     let sink = if settings.built_in_sink { settings.plan.connections + SINK_CONNECTIONS_SPARE } else { 0 };
-    limits::check(shards as u32, settings.plan.connections + sink, &demands)
+    limits::check(shards as u32, settings.plan.connections + sink, demands)
 }
 
 /// How often there are all the local ports: for each pair of an address of this machine and one of a target.

@@ -194,6 +194,11 @@ impl Settings {
         self.connect_rate.map(|rate| rate.per_second() * self.plan.lanes.fraction())
     }
 
+    /// How long opening all connections of this part takes at `--connect-rate`; none without it.
+    pub fn opening_takes(&self) -> Option<Nanos> {
+        Some(Nanos::from_secs_f64(f64::from(self.plan.connections) / self.connect_rate()?))
+    }
+
     /// Repeats what this part sends; the parts of one run differ in it.
     pub fn part_seed(&self) -> u64 {
         let whole = Lanes::whole();

@@ -65,8 +65,8 @@ pub enum SourceError {
 /// Most addresses that a range may come to.
 const RANGE_MAX: u32 = 65_536;
 
-/// `auto` takes so many addresses that each has at least one more free port for every one in use: the kernel's search for a free
-/// one gets longer the fewer are left, and closed connections keep theirs for a minute.
+/// `auto` takes so many addresses that at most half of each one's ports are in use: the kernel's search for a free one gets long
+/// beyond that ([`crate::limits::Demand::makes_ports_scarce`]), and closed connections keep theirs for a minute.
 const PORTS_FOR_EACH: u64 = 2;
 
 impl FromStr for SourceIps {

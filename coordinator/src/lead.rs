@@ -159,6 +159,7 @@ impl Plan {
             rate_max: settings.peak_rate_of_whole(),
             length: settings.plan.length(),
             timeout: settings.plan.timeout,
+            opening: settings.opening_takes().unwrap_or(Nanos::ZERO),
             nodes_min: args.min_nodes.map_or(hosts.len(), |least| least as usize),
             calibrate: args.weights == Some(WeightsArg::Calibrated),
             on_loss: match args.on_node_loss {

@@ -4,12 +4,13 @@ use std::collections::HashSet;
 use std::sync::mpsc::RecvTimeoutError;
 
 use blaster_core::load::engine::ConnectFailure;
-use blaster_core::report::units::{grouped, rate};
+use blaster_core::report::units::grouped;
 use blaster_core::time::Nanos;
 use blaster_ring::Clock;
 use blaster_ring::socket::Route;
 
 use super::{LOOK_EVERY, RunError, Watch};
+use crate::limits::Demand;
 use crate::settings::Settings;
 use crate::shards::{Message, Shards};
 
@@ -24,16 +25,27 @@ const UNPACED_RATE_MIN: f64 = 5_000.0;
 const ANNOUNCED_FROM: Nanos = Nanos::from_secs(2);
 
 /// Says what is worth knowing before connections are opened: from where, if that was left open, and how long that takes.
-pub(super) fn tell_of_opening(settings: &Settings, routes: &[Vec<Route>], watch: &mut impl Watch) {
+pub(super) fn tell_of_opening(
+    settings: &Settings,
+    routes: &[Vec<Route>],
+    demands: &[Demand],
+    watch: &mut impl Watch,
+) {
     let sources: HashSet<_> = routes.iter().flatten().flat_map(|route| &route.from).collect();
     if sources.len() > 1 {
         watch.say(&format!("connecting from {} addresses of this machine", sources.len()));
     }
-    let Some(paced) = settings.connect_rate() else { return };
-    let takes = Nanos::from_secs_f64(f64::from(settings.plan.connections) / paced);
-    if takes > ANNOUNCED_FROM {
+    if let Some(demand) = demands.iter().find(|demand| demand.makes_ports_scarce()) {
+        watch.say(&format!(
+            "warning: {} connections to {} take more than half of the local ports, and the search for a free one gets slow: \
+             connect from more addresses of this machine, as with --source-ips auto",
+            grouped(demand.connections),
+            demand.address,
+        ));
+    }
+    if let Some(takes) = settings.opening_takes().filter(|takes| *takes > ANNOUNCED_FROM) {
         let connections = grouped(settings.plan.connections.into());
-        watch.say(&format!("opening {connections} connections at {}/s takes {takes}", rate(paced)));
+        watch.say(&format!("opening {connections} connections at the rate asked for takes {takes}"));
     }
 }
 

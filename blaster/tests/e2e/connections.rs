@@ -117,6 +117,9 @@ fn more_connections_than_ports_want_more_addresses_to_connect_from() {
     for said in ["the 3 addresses to connect from have 300", "it takes 4 addresses"] {
         assert!(ended.stderr.contains(said), "{}", ended.stderr);
     }
+    let ended = with_few_ports("-c 51").expect("it went before");
+    assert!(ended.stderr.contains("51 connections to 127.0.0.1:"), "{}", ended.stderr);
+    assert!(ended.stderr.contains("more than half of the local ports"), "{}", ended.stderr);
     let ended = with_few_ports("-c 350 --source-ips auto").expect("it went before");
     let report: serde_json::Value = serde_json::from_str(&ended.stdout).expect("a report");
     let connections = &report["connections"];

@@ -70,6 +70,7 @@ impl Hall {
             length: Nanos::from_secs(RUN_S.into()),
             timeout: Nanos::from_secs(1),
             nodes_min: 1,
+            opening: Nanos::ZERO,
             calibrate: false,
             on_loss: OnLoss::Degrade,
         };

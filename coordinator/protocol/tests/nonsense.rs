@@ -29,6 +29,7 @@ impl Hall {
             length: Nanos::from_secs(60),
             timeout: Nanos::from_secs(1),
             nodes_min: 2,
+            opening: Nanos::ZERO,
             calibrate: false,
             on_loss: OnLoss::Degrade,
         };
