@@ -290,7 +290,8 @@ fn explain(failure: Option<ConnectFailure>) -> &'static str {
         }
         Some(ConnectFailure::Unreachable) => "no route: check the address and this machine's network",
         Some(ConnectFailure::Limits) => {
-            "this machine is out of descriptors or local ports: lower --connections, or raise `ulimit -n`"
+            "this machine is out of descriptors or local ports: lower --connections, raise `ulimit -n`, or connect from more addresses \
+             with --source-ips auto"
         }
         Some(ConnectFailure::Other) => "the connection was reset while it was opened: is this an HTTP port?",
     }

@@ -695,7 +695,7 @@ fn connect_explanation(kind: ConnectFailure) -> &'static str {
         }
         ConnectFailure::Unreachable => "no route to the address: check the address and the network",
         ConnectFailure::Limits => {
-            "out of ports, descriptors or memory here: raise `ulimit -n`, widen net.ipv4.ip_local_port_range, or lower -c"
+            "out of ports, descriptors or memory here: raise `ulimit -n`, connect from more addresses (--source-ips auto), or lower -c"
         }
         ConnectFailure::Other => "reset while connecting, or another error: look at the target's log",
     }

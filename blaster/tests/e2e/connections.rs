@@ -90,10 +90,11 @@ fn paced_connections_take_their_time_before_the_first_request() {
     }
 }
 
-/// In a network namespace of its own that has 100 local ports; none where this user may not make one.
+/// In a network namespace of its own that has 100 local ports and three addresses beside those of loopback; none where this user
+/// may not make one.
 fn with_few_ports(flags: &str) -> Option<Ended> {
     let script = format!(
-        "set -e; ip link set lo up; echo 40000 40099 >/proc/sys/net/ipv4/ip_local_port_range; \
+        "set -e; ip link set lo up; for last in 1 2 3; do ip address add 10.9.0.$last/24 dev lo; done; echo 40000 40099 >/proc/sys/net/ipv4/ip_local_port_range; \
          exec {BLASTER} --quiet --allow-invalid --rps 2000 -d 200ms --json - {flags}"
     );
     let ended = Running::start(Command::new("unshare").args(["--net", "sh", "-c", &script]))
@@ -127,4 +128,20 @@ fn more_connections_than_ports_want_more_addresses_to_connect_from() {
     assert!(connections["failed"].as_object().unwrap().values().all(|count| *count == 0), "{connections:#}");
     assert_eq!(report["requests"]["ok"], 400);
     assert!(ended.stderr.contains("connecting from 7 addresses of this machine"), "{}", ended.stderr);
+}
+
+#[test]
+fn auto_finds_the_addresses_of_the_interface_on_the_way() {
+    let Some(ended) = with_few_ports("-c 350 --source-ips auto 10.9.0.1:1") else { return };
+    // All four have ports enough; that nobody listens there is another matter.
+    assert_eq!(ended.status, Some(1), "{ended:?}");
+    for said in ["connecting from 4 addresses of this machine", "connection refused"] {
+        assert!(ended.stderr.contains(said), "{}", ended.stderr);
+    }
+    let ended = with_few_ports("-c 450 --source-ips auto 10.9.0.1:1").expect("it went before");
+    assert_eq!(ended.status, Some(2), "{ended:?}");
+    for said in ["the 4 addresses to connect from have 400", "it takes 5 addresses: give the interface more"]
+    {
+        assert!(ended.stderr.contains(said), "{}", ended.stderr);
+    }
 }
