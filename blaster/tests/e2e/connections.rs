@@ -90,6 +90,19 @@ fn paced_connections_take_their_time_before_the_first_request() {
     }
 }
 
+#[test]
+fn a_sink_that_may_not_hold_so_many_connections_says_so_once() {
+    let command = format!("ulimit -n 1000; exec {BLASTER} sink --listen 127.0.0.1:0 --connections 2000");
+    let ended = Running::start(Command::new("sh").args(["-c", &command])).within(ALLOWANCE);
+    assert_eq!(ended.status, Some(1), "{ended:?}");
+    assert_eq!(
+        ended.stderr.matches("need 2064 file descriptors, the limit is 1000").count(),
+        1,
+        "{}",
+        ended.stderr
+    );
+}
+
 /// In a network namespace of its own that has 100 local ports and three addresses beside those of loopback; none where this user
 /// may not make one.
 fn with_few_ports(flags: &str) -> Option<Ended> {
