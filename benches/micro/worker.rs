@@ -55,6 +55,7 @@ fn run(stopwatch: &Stopwatch, name: &str, depth: u32, schedule: Option<Schedule>
         warmup: Nanos::ZERO,
         length: LENGTH,
         classes: 1,
+        connect_gap: Nanos::ZERO,
         seed: 0,
     };
     let mut worker = Worker::new(Echo::new(reel, depth), tape, plan);

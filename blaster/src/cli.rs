@@ -15,6 +15,8 @@ use clap::parser::ValueSource;
 use clap::{ArgMatches, Args, FromArgMatches, Parser, Subcommand, ValueEnum};
 use payloads::{Encoding, Mix, Shares};
 
+use crate::sources::SourceIps;
+
 /// Drives an HTTP server at the rate you ask for, and tells the truth about what came back.
 #[derive(Debug, Parser)]
 #[command(
@@ -166,6 +168,12 @@ pub struct RunArgs {
     /// Total connections [default: 64, never fewer than threads]
     #[arg(short, long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=4_000_000), help_heading = "Load")]
     pub connections: Option<u32>,
+    /// Open at most N connections a second, as in 20k, later ones as well [default: as fast as the target takes them]
+    #[arg(long, value_name = "N", help_heading = "Load")]
+    pub connect_rate: Option<Rate>,
+    /// Connect from these addresses of this machine in turn, as in 10.0.0.5,10.0.0.7-10.0.0.9, or from as many as it takes (auto): each has its own 28,000 or so ports
+    #[arg(long, value_name = "LIST|auto", help_heading = "Load")]
+    pub source_ips: Option<SourceIps>,
     /// Most requests in flight on a connection, or auto [default: auto]
     #[arg(short, long, value_name = "N", value_parser = pipeline, help_heading = "Load")]
     pub pipeline: Option<Pipeline>,
@@ -314,6 +322,9 @@ pub struct SinkArgs {
     /// What to play: event-api, control, null, high-latency, high-cpu, memory-leak or metastable
     #[arg(long, value_name = "NAME", default_value = "event-api")]
     pub profile: Profile,
+    /// Most connections that each thread holds; further ones are closed at once [default: as many as descriptors allow, 65536 at most]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    pub connections: Option<u32>,
     /// Status of good answers, instead of the profile's
     #[arg(long, value_name = "CODE", value_parser = clap::value_parser!(u16).range(200..=599))]
     pub status: Option<u16>,
@@ -618,6 +629,10 @@ mod tests {
             "--stages",
             "1s:5,2s:=7",
             "--quiet",
+            "--source-ips",
+            "auto",
+            "--connect-rate",
+            "20k",
         ];
         let matches = Cli::command().try_get_matches_from(typed).unwrap();
         let list = RunArgs::list(&matches);
@@ -631,6 +646,8 @@ mod tests {
             "--header=A: b",
             "--body=@f.jsonl",
             "--shuffle",
+            "--source-ips=auto",
+            "--connect-rate=20k",
         ];
         assert_eq!(list.iter().map(String::as_str).collect::<BTreeSet<_>>(), wanted.into());
         let args = RunArgs::from_list(&list).unwrap();

@@ -21,7 +21,11 @@ pub const INTERRUPTED: u8 = 130;
 /// The status of a run without a report: plans that cannot be are [`USAGE`], all else is [`FAILED`].
 pub fn of_error(error: &RunError) -> u8 {
     match error {
-        RunError::Usage(_) | RunError::Limit(_) | RunError::Cores { .. } | RunError::Tape(_) => USAGE,
+        RunError::Usage(_)
+        | RunError::Limit(_)
+        | RunError::Source(_)
+        | RunError::Cores { .. }
+        | RunError::Tape(_) => USAGE,
         RunError::Interrupted => INTERRUPTED,
         _ => FAILED,
     }

@@ -21,6 +21,7 @@ pub mod run;
 pub mod settings;
 mod shards;
 pub mod sink_command;
+pub mod sources;
 pub mod sweep;
 mod tape;
 

@@ -1,6 +1,7 @@
 //! What this machine allows, checked before the run: a plan that cannot work is told so, with the next step.
 
 use std::fs;
+use std::net::SocketAddr;
 
 use blaster_ring::system::{Limit, raise_limit};
 use blaster_ring::{ProbeError, probe};
@@ -25,16 +26,39 @@ pub enum LimitError {
     },
     /// Local ports.
     #[error(
-        "need {need} local ports to {address}, there are {ports} (net.ipv4.ip_local_port_range): widen it with \
-         `sysctl net.ipv4.ip_local_port_range=\"1024 65535\"`, lower --connections, or give the target more addresses"
+        "need {need} local ports to {address}, there are {ports} (net.ipv4.ip_local_port_range): connect from more addresses of this \
+         machine with --source-ips auto, widen the range with `sysctl net.ipv4.ip_local_port_range=\"1024 65535\"`, or lower \
+         --connections"
     )]
     Ports {
         /// Connections to that address.
         need: u64,
         /// The address.
-        address: String,
+        address: SocketAddr,
         /// In the range.
         ports: u64,
+    },
+    /// Local ports, of all addresses that were asked for or found.
+    #[error(
+        "need {need} local ports to {address}, and {} to connect from {} {ports} (net.ipv4.ip_local_port_range): it takes {wanted} \
+         addresses: {}, widen the range with `sysctl net.ipv4.ip_local_port_range=\"1024 65535\"`, or lower --connections",
+        if *.sources == 1 { "the one address".to_owned() } else { format!("the {} addresses", .sources) },
+        if *.sources == 1 { "has" } else { "have" },
+        if *.auto { "give the interface more with `ip address add`" } else { "name more with --source-ips, or say auto" }
+    )]
+    SourcePorts {
+        /// Connections to that address.
+        need: u64,
+        /// The address.
+        address: SocketAddr,
+        /// Of all sources together.
+        ports: u64,
+        /// Addresses to connect from.
+        sources: u64,
+        /// As many as it takes.
+        wanted: u64,
+        /// They were found, not named.
+        auto: bool,
     },
     /// Locked memory.
     #[error(
@@ -56,8 +80,40 @@ const DESCRIPTORS_PER_SHARD: u64 = 16;
 /// What glommio asks for before it starts an executor.
 const LOCKED_KIB: u64 = 512;
 
-/// Checks everything that can be known before anything is started. `per_address` is each address with its connections.
-pub fn check(shards: u32, connections: u32, per_address: &[(String, u64)]) -> Result<(), LimitError> {
+/// An address of a target, and what is to connect to it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Demand {
+    /// The address.
+    pub address: SocketAddr,
+    /// Connections to it.
+    pub connections: u64,
+    /// Addresses of this machine that they come from; 0: from the one that the kernel chooses.
+    pub sources: u64,
+    /// `--source-ips auto`.
+    pub auto: bool,
+}
+
+impl Demand {
+    /// The kernel looks at every second port first, and at the others only after all of these: from there on it takes a
+    /// millisecond, not microseconds.
+    pub fn makes_ports_scarce(&self) -> bool {
+        self.connections * 2 > local_ports() * self.sources.max(1)
+    }
+
+    fn check(self, ports_of_each: u64) -> Result<(), LimitError> {
+        let Self { address, connections: need, sources, auto } = self;
+        let ports = ports_of_each * sources.max(1);
+        let wanted = need.div_ceil(ports_of_each.max(1));
+        match sources {
+            _ if need <= ports => Ok(()),
+            0 if !auto => Err(LimitError::Ports { need, address, ports }),
+            _ => Err(LimitError::SourcePorts { need, address, ports, sources: sources.max(1), wanted, auto }),
+        }
+    }
+}
+
+/// Checks everything that can be known before anything is started.
+pub fn check(shards: u32, connections: u32, demands: &[Demand]) -> Result<(), LimitError> {
     probe()?;
     // The ring's file table counts as many as there are connections, not more than the limit allows.
     let need = u64::from(connections) + DESCRIPTORS_BESIDES + DESCRIPTORS_PER_SHARD * u64::from(shards);
@@ -66,9 +122,7 @@ pub fn check(shards: u32, connections: u32, per_address: &[(String, u64)]) -> Re
         return Err(LimitError::Descriptors { need, limit });
     }
     let ports = local_ports();
-    if let Some((address, need)) = per_address.iter().find(|(_, need)| *need > ports) {
-        return Err(LimitError::Ports { need: *need, address: address.clone(), ports });
-    }
+    demands.iter().try_for_each(|demand| demand.check(ports))?;
     let limit = raise_limit(Limit::LockedMemory, LOCKED_KIB * 1024) / 1024;
     if limit < LOCKED_KIB {
         let need = LOCKED_KIB;
@@ -87,4 +141,37 @@ pub(crate) fn local_ports() -> u64 {
             Some(high.saturating_sub(low) + 1)
         })
         .unwrap_or(28_232)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ports_are_counted_for_each_address_to_connect_from() {
+        let demand = |connections, sources, auto| Demand {
+            address: "127.0.0.1:3000".parse().unwrap(),
+            connections,
+            sources,
+            auto,
+        };
+        let check = |connections, sources, auto| demand(connections, sources, auto).check(28_000);
+        assert!(check(28_000, 0, false).is_ok() && check(56_000, 2, false).is_ok());
+        let error = |connections, sources, auto| check(connections, sources, auto).unwrap_err().to_string();
+        let without = error(28_001, 0, false);
+        assert!(
+            without.starts_with("need 28001 local ports to 127.0.0.1:3000, there are 28000"),
+            "{without}"
+        );
+        assert!(without.contains("--source-ips auto"), "{without}");
+        let listed = error(200_000, 2, false);
+        assert!(listed.contains("the 2 addresses to connect from have 56000"), "{listed}");
+        assert!(
+            listed.contains("it takes 8 addresses: name more with --source-ips, or say auto"),
+            "{listed}"
+        );
+        let found = error(200_000, 1, true);
+        assert!(found.contains("the one address to connect from has 28000"), "{found}");
+        assert!(found.contains("it takes 8 addresses: give the interface more"), "{found}");
+    }
 }

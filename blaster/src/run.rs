@@ -4,36 +4,38 @@
 //! [`Prepared::start`] names the moment, [`Running::collect`] goes on until the end, [`Running::finish`] says what it came to.
 
 mod cpus;
+mod open;
 mod parts;
 mod running;
 
 use std::collections::HashSet;
 use std::net::{IpAddr, SocketAddr};
-use std::sync::mpsc::RecvTimeoutError;
 use std::time::Duration;
 
 use blaster_core::load::engine::ConnectFailure;
-use blaster_core::plan::Plan;
 use blaster_core::plan::target::Target;
 use blaster_core::report::Report;
 use blaster_core::report::collector::FinishedInterval;
 use blaster_core::report::facts::{Environment, PlanFacts};
 use blaster_core::time::Nanos;
+use blaster_ring::socket::Route;
 use blaster_ring::{Clock, socket, system};
 use blaster_sink::profile::{Behaviour, Profile};
 use blaster_sink::{Sink, SinkConfig, SinkError};
 
 use crate::cgroup;
 use crate::environment;
-use crate::limits::{self, LimitError};
+use crate::limits::{self, Demand, LimitError};
 use crate::link;
 use crate::payload::Payload;
 use crate::resolve::{ResolveError, is_local, resolve};
 use crate::settings::{Settings, UsageError};
-use crate::shards::{Message, Shards};
+use crate::shards::Shards;
+use crate::sources::{self, SourceError, SourceIps};
 use crate::tape::{self, Recorded, TapeError};
 
 use cpus::Cpus;
+use open::{open_connections, tell_of_opening};
 use parts::{Sharing, connections_by_target, no_cpu_twice, plan_facts, shard_plans};
 use running::{Timing, told};
 
@@ -70,6 +72,9 @@ pub enum RunError {
     /// Likewise.
     #[error(transparent)]
     Limit(#[from] LimitError),
+    /// Addresses that connections cannot come from.
+    #[error(transparent)]
+    Source(#[from] SourceError),
     /// CPUs that the process may not use.
     #[error("--cores names CPU {cpu}, this process may use {allowed:?}: choose among these")]
     Cores {
@@ -115,9 +120,6 @@ pub enum RunError {
     Interrupted,
 }
 
-/// Longest wait for connections to open before the run starts without the missing ones.
-const OPENING_MAX: Nanos = Nanos::from_secs(5);
-
 /// From the command to start to the start: every shard hears of it in time.
 const START_AHEAD: Nanos = Nanos::from_millis(4);
 
@@ -161,17 +163,15 @@ pub fn prepare(settings: &mut Settings, watch: &mut impl Watch) -> Result<Prepar
         settings.built_in_sink || addresses.iter().flatten().any(|address| is_local(address.ip()));
     let shards = settings.lay_out(cpus.usable.len() as u32, target_is_local && !cpus.explicit)? as usize;
     let shard_cpus = cpus.for_shards(shards);
-    check_limits(settings, shards, &addresses)?;
+    let mut routes = routes(settings, &addresses)?;
+    check_limits(settings, shards, &demands(settings, &routes))?;
 
     let sink = settings
         .built_in_sink
         .then(|| start_sink(settings.plan.connections, cpus.for_sink(&shard_cpus)))
         .transpose()?;
-    let addresses = match &sink {
-        Some(sink) => vec![vec![sink.address()]],
-        None => addresses,
-    };
     if let Some(sink) = &sink {
+        routes[0][0].to = sink.address();
         settings.plan.targets[0].port = sink.address().port();
     }
 
@@ -192,22 +192,23 @@ pub fn prepare(settings: &mut Settings, watch: &mut impl Watch) -> Result<Prepar
     let Recorded { recording, classes, .. } = recorded;
     let (_, reels) = recording.finish(shards);
     let spin = !shared_core && cgroup::cpu_quota().is_none() && no_cpu_twice(&shard_cpus);
-    let plans = shard_plans(settings, &shard_cpus, &addresses, reels, classes.len(), clock, spin);
+    let plans = shard_plans(settings, &shard_cpus, &routes, reels, classes.len(), clock, spin);
     let environment = Environment {
         kernel: system::kernel_release(),
         cpu: environment::cpu_name(),
         cores: std::thread::available_parallelism().map_or(1, usize::from).max(cpus.allowed.len()) as u32,
         cores_allowed: cpus.allowed.len() as u32,
-        congestion_control: socket::congestion_control(&addresses[0][0], &settings.congestion),
+        congestion_control: socket::congestion_control(&routes[0][0].to, &settings.congestion),
         queue_discipline: environment::queue_discipline(),
         target_is_local,
         shared_core,
     };
 
-    let different_addresses = addresses.iter().flatten().collect::<HashSet<_>>().len() as u64;
+    let port_spaces = port_spaces(&routes);
+    tell_of_opening(settings, &routes, &demands(settings, &routes), watch);
     let sharing = Sharing::of(settings, shards);
     let shards = Shards::launch(plans).map_err(|error| RunError::Shard(error.to_string()))?;
-    open_connections(&shards, clock, &settings.plan, watch)?;
+    open_connections(&shards, clock, settings, watch)?;
     let plan = &settings.plan;
     Ok(Prepared {
         shards,
@@ -218,49 +219,11 @@ pub fn prepare(settings: &mut Settings, watch: &mut impl Watch) -> Result<Prepar
         classes,
         shard_cpus,
         off_shards,
-        different_addresses,
+        port_spaces,
         run: told(settings),
         timing: Timing { warmup: plan.warmup, duration: plan.duration, timeout: plan.timeout },
         sharing,
     })
-}
-
-/// Waits until all shards have their connections, or have tried.
-fn open_connections(
-    shards: &Shards,
-    clock: Clock,
-    plan: &Plan,
-    watch: &mut impl Watch,
-) -> Result<(), RunError> {
-    let give_up = clock.now() + plan.timeout.min(OPENING_MAX);
-    let mut latest = vec![(false, Vec::new()); shards.count()];
-    while latest.iter().any(|(all_tried, _)| !all_tried) && clock.now() < give_up {
-        if watch.stops() > 0 {
-            return Err(RunError::Interrupted);
-        }
-        match shards.messages().recv_timeout(LOOK_EVERY) {
-            Ok((shard, Message::Opening { all_tried, streams })) => latest[shard] = (all_tried, streams),
-            Ok((_, Message::Failed(error))) => return Err(RunError::Shard(error.to_string())),
-            Ok(_) | Err(RecvTimeoutError::Timeout) => {}
-            Err(RecvTimeoutError::Disconnected) => {
-                return Err(RunError::Shard("it ended by itself".to_owned()));
-            }
-        }
-    }
-    for (index, target) in plan.targets.iter().enumerate() {
-        let of_target = || latest.iter().filter_map(|(_, streams)| streams.get(index));
-        if of_target().all(|(open, _)| *open == 0) {
-            let failure = of_target().find_map(|(_, failure)| *failure);
-            let target = target.to_string();
-            let none_failed = failure.is_none() && latest.iter().all(|(all_tried, _)| *all_tried);
-            return Err(if none_failed {
-                RunError::ClosedAtOnce { target }
-            } else {
-                RunError::NoConnection { target, failure }
-            });
-        }
-    }
-    Ok(())
 }
 
 fn addresses(settings: &Settings) -> Result<Vec<Vec<SocketAddr>>, RunError> {
@@ -270,18 +233,43 @@ fn addresses(settings: &Settings) -> Result<Vec<Vec<SocketAddr>>, RunError> {
     settings.plan.targets.iter().map(|target| resolve(target).map_err(RunError::from)).collect()
 }
 
-fn check_limits(settings: &Settings, shards: usize, addresses: &[Vec<SocketAddr>]) -> Result<(), LimitError> {
+/// Where connections go, and from where: of each target.
+fn routes(settings: &Settings, addresses: &[Vec<SocketAddr>]) -> Result<Vec<Vec<Route>>, SourceError> {
+    sources::routes(settings.source_ips.as_ref(), addresses, &connections_of_targets(settings))
+}
+
+fn connections_of_targets(settings: &Settings) -> Vec<u32> {
     let weights: Vec<u32> = settings.plan.targets.iter().map(|target| target.weight).collect();
-    let per_target = connections_by_target(settings.plan.connections, &weights);
-    let per_address: Vec<(String, u64)> = addresses
-        .iter()
-        .zip(per_target)
-        .map(|(addresses, connections)| {
-            (addresses[0].to_string(), u64::from(connections).div_ceil(addresses.len() as u64))
-        })
-        .collect();
+    connections_by_target(settings.plan.connections, &weights)
+}
+
+/// What each address of a target is asked for.
+fn demands(settings: &Settings, routes: &[Vec<Route>]) -> Vec<Demand> {
+    let auto = settings.source_ips == Some(SourceIps::Auto);
+    let mut demands: Vec<Demand> = Vec::new();
+    for (target, connections) in routes.iter().zip(connections_of_targets(settings)) {
+        let connections = u64::from(connections).div_ceil(target.len() as u64);
+        for Route { to, from } in target {
+            // Targets that differ in their paths may share an address.
+            match demands.iter_mut().find(|demand| demand.address == *to) {
+                Some(demand) => demand.connections += connections,
+                None => demands.push(Demand { address: *to, connections, sources: from.len() as u64, auto }),
+            }
+        }
+    }
+    demands
+}
+
+fn check_limits(settings: &Settings, shards: usize, demands: &[Demand]) -> Result<(), LimitError> {
     let sink = if settings.built_in_sink { settings.plan.connections + SINK_CONNECTIONS_SPARE } else { 0 };
-    limits::check(shards as u32, settings.plan.connections + sink, &per_address)
+    limits::check(shards as u32, settings.plan.connections + sink, demands)
+}
+
+/// How often there are all the local ports: for each pair of an address of this machine and one of a target.
+fn port_spaces(routes: &[Vec<Route>]) -> u64 {
+    let mut counted = HashSet::new();
+    let different = routes.iter().flatten().filter(|route| counted.insert(route.to));
+    different.map(|route| route.from.len().max(1) as u64).sum()
 }
 
 /// Starts the built-in target on loopback, a thread on each of `cpus`, for so many connections of a run.
@@ -302,7 +290,8 @@ fn explain(failure: Option<ConnectFailure>) -> &'static str {
         }
         Some(ConnectFailure::Unreachable) => "no route: check the address and this machine's network",
         Some(ConnectFailure::Limits) => {
-            "this machine is out of descriptors or local ports: lower --connections, or raise `ulimit -n`"
+            "this machine is out of descriptors or local ports: lower --connections, raise `ulimit -n`, or connect from more addresses \
+             with --source-ips auto"
         }
         Some(ConnectFailure::Other) => "the connection was reset while it was opened: is this an HTTP port?",
     }

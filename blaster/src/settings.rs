@@ -14,6 +14,7 @@ use payloads::Files;
 use crate::cli::{ArrivalsArg, Pipeline, RunArgs};
 use crate::files::Disk;
 use crate::payload::{Payload, TAPE_MEMORY_DEFAULT, TapeSize};
+use crate::sources::SourceIps;
 
 /// A run, ready to be carried out.
 #[derive(Debug)]
@@ -43,6 +44,10 @@ pub struct Settings {
     pipeline: Option<u32>,
     /// Connections asked for, of this part.
     connections: Option<u32>,
+    /// `--connect-rate` of the whole run.
+    connect_rate: Option<Rate>,
+    /// `--source-ips`.
+    pub source_ips: Option<SourceIps>,
     /// Where results go.
     pub outputs: Outputs,
     /// Let the kernel time some requests.
@@ -163,6 +168,8 @@ impl Settings {
             threads: args.threads,
             pipeline,
             connections: args.connections.map(|_| connections),
+            connect_rate: args.connect_rate,
+            source_ips: args.source_ips.clone(),
             outputs,
             wire_times: !args.no_wire_times,
             allow_invalid: args.allow_invalid,
@@ -180,6 +187,16 @@ impl Settings {
     /// The highest rate of this part, likewise.
     pub fn peak_rate(&self) -> Option<f64> {
         self.peak_rate_of_whole().map(|rate| rate * self.plan.lanes.fraction())
+    }
+
+    /// The connections that this part may open a second; none if as many as the target takes.
+    pub fn connect_rate(&self) -> Option<f64> {
+        self.connect_rate.map(|rate| rate.per_second() * self.plan.lanes.fraction())
+    }
+
+    /// How long opening all connections of this part takes at `--connect-rate`; none without it.
+    pub fn opening_takes(&self) -> Option<Nanos> {
+        Some(Nanos::from_secs_f64(f64::from(self.plan.connections) / self.connect_rate()?))
     }
 
     /// Repeats what this part sends; the parts of one run differ in it.

@@ -72,6 +72,8 @@ pub struct ShardFacts {
     pub first_due: Option<Nanos>,
     /// When its first request was sent; none if it sent none.
     pub first_sent: Option<Nanos>,
+    /// From its first attempt to open a connection until all were open or had failed once.
+    pub opening: Option<Nanos>,
     /// The end of its permit, if that is what ended the sending.
     pub lapsed: Option<Nanos>,
     /// How often its ring was short of room.
@@ -298,6 +300,7 @@ async fn hot_loop(
         },
         first_due: worker.first_due(),
         first_sent: worker.first_sent(),
+        opening: worker.opening_took(),
         lapsed: worker.lapsed(),
         wire_unavailable: worker.engine().wire_unavailable(),
         tcp: socket::tcp_info(worker.engine().sockets().take(TCP_INFO_CONNECTIONS)),

@@ -11,12 +11,13 @@ use blaster_sink::profile::{Behaviour, Profile};
 use blaster_sink::{Sink, SinkConfig, SinkError};
 
 use crate::cli::SinkArgs;
+use crate::limits::LimitError;
 use crate::settings::UsageError;
 
 /// Descriptors left for everything that is no connection.
 const DESCRIPTORS_BESIDES: u64 = 64;
 
-/// Most connections a thread is prepared for.
+/// Most connections a thread is prepared for unless told otherwise.
 const CONNECTIONS_MAX: u64 = 65_536;
 
 /// What the arguments ask to be answered.
@@ -123,12 +124,18 @@ pub fn start(args: &SinkArgs, behaviour: Behaviour) -> Result<Sink, SinkError> {
         Some(list) => list.0.clone(),
         None => allowed_cpus()[..1].to_vec(),
     };
-    Sink::start(&SinkConfig {
-        listen: args.listen,
-        behaviour,
-        connections_per_thread: connections(cpus.len()),
-        cpus,
-    })
+    let connections_per_thread = match args.connections {
+        Some(asked) => may_hold(asked, cpus.len()).map_err(io::Error::other)?,
+        None => connections(cpus.len()),
+    };
+    Sink::start(&SinkConfig { listen: args.listen, behaviour, connections_per_thread, cpus })
+}
+
+/// So many connections a thread, if descriptors allow.
+fn may_hold(connections: u32, threads: usize) -> Result<u32, LimitError> {
+    let need = u64::from(connections) * threads as u64 + DESCRIPTORS_BESIDES;
+    let limit = raise_limit(Limit::Descriptors, need);
+    if limit < need { Err(LimitError::Descriptors { need, limit }) } else { Ok(connections) }
 }
 
 /// As many connections a thread as descriptors allow.

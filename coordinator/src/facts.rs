@@ -54,6 +54,7 @@ pub fn plan_of(parts: &[&PlanFacts]) -> PlanFacts {
     PlanFacts {
         rate: rate.map_or_else(AskedRate::max, |rate| AskedRate::PerSecond(rounded(rate))),
         connections: parts.iter().map(|part| part.connections).sum(),
+        connect_rate: parts.iter().map(|part| part.connect_rate).sum::<Option<f64>>().map(rounded),
         depth: parts.iter().map(|part| part.depth).max().unwrap_or(first.depth),
         threads: parts.iter().map(|part| part.threads).sum(),
         events_per_request: mean_events().map(rounded),

@@ -403,6 +403,7 @@ impl<'a> Led<'a> {
             seed: plan.seed,
             plan: plan_of(&there().map(|facts| &facts.plan).collect::<Vec<_>>()),
             environment: environment_of(&there().map(|facts| &facts.environment).collect::<Vec<_>>()),
+            opening: said().filter_map(|report| report.connections.opening_ns).max().map(Nanos),
             cores: (0..facts.len())
                 .filter(|&index| facts[index].is_some())
                 .flat_map(|index| cores_of(reports[index].as_ref(), shards(index)))

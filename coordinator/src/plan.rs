@@ -6,6 +6,7 @@ use blaster::cli::RunArgs;
 use blaster::files::{Bundle, Gathering};
 use blaster::run::start_sink;
 use blaster::settings::{Place, Settings};
+use blaster_core::time::Nanos;
 use blaster_ring::system;
 use blaster_sink::Sink;
 use clap::ArgMatches;
@@ -189,6 +190,7 @@ impl Plan {
             rate_max: settings.peak_rate_of_whole(),
             length: settings.plan.length(),
             warmup: settings.plan.warmup,
+            opening: settings.opening_takes().unwrap_or(Nanos::ZERO),
             version: env!("CARGO_PKG_VERSION").to_owned(),
             timeout: settings.plan.timeout,
             nodes_min: terms.nodes_min.map_or(there, |least| least as usize),

@@ -235,6 +235,9 @@ pub struct Connections {
     pub reopened: u64,
     /// Attempts that failed.
     pub failed: ConnectFailures,
+    /// From the first attempt until every connection was open or had failed once; none if that did not come.
+    #[serde(default)]
+    pub opening_ns: Option<u64>,
     /// Most open at the end of an interval.
     pub peak: u64,
     /// Answers after which the server closes a connection, if it has that habit.
@@ -398,7 +401,7 @@ impl Report {
             service_time_ns: times.service(),
             lateness_ns: lateness,
             connect_time_ns: Latency::of(collector.connect_time.histogram(), 0),
-            connections: collector.connections(),
+            connections: collector.connections(facts.opening),
             generator,
             verdict: verdict::judge(&evidence),
             warmup: collector.warmup(facts.plan.warmup_ns),
@@ -694,13 +697,14 @@ impl Collector {
         (lateness, whole)
     }
 
-    fn connections(&self) -> Connections {
+    fn connections(&self, opening: Option<Nanos>) -> Connections {
         let [refused, timeout, unreachable, limits, other] =
             ConnectFailure::ALL.map(|kind| self.connect_failures[kind as usize]);
         Connections {
             opened: self.opened,
             reopened: self.reopened,
             failed: ConnectFailures { refused, timeout, unreachable, limits, other },
+            opening_ns: opening.map(|took| took.0),
             peak: self.connections_peak,
             answers_before_close: self.answers_before_close,
         }

@@ -54,6 +54,8 @@ pub struct SimEngine {
     /// The number last sent, a section of the tape.
     numbered: Vec<u64>,
     counts: Counts,
+    /// When each attempt to connect began, as far as the worker knew, and to which address.
+    connects: Vec<(Nanos, usize)>,
     /// Lent while a server writes.
     writes: Vec<(Nanos, Write)>,
 }
@@ -115,6 +117,7 @@ impl SimEngine {
             due: VecDeque::new(),
             numbers: 0,
             counts: Counts::default(),
+            connects: Vec::new(),
             writes: Vec::new(),
         }
     }
@@ -127,6 +130,11 @@ impl SimEngine {
             unearned: sum(|server| server.unearned),
             ..self.counts
         }
+    }
+
+    /// When each attempt to connect began, and to which address; in their order.
+    pub fn connects(&self) -> &[(Nanos, usize)] {
+        &self.connects
     }
 
     /// Changes how the server at `address` behaves from now on.
@@ -338,6 +346,7 @@ impl Engine for SimEngine {
         assert_eq!(slot.state, State::Vacant, "slot {id} is connected while it is taken");
         *slot = Slot { state: State::Connecting, address, life: slot.life + 1, ..Slot::default() };
         self.counts.connects += 1;
+        self.connects.push((self.told, address));
         let behaviour = &self.servers[address].behaviour;
         let at = self.clock + self.random.time(behaviour.delay) + self.random.time(behaviour.delay);
         if self.random.chance(behaviour.refuse) {

@@ -1,4 +1,5 @@
-//! A worker allocates nothing once it runs: every allocation is counted, those of the simulator excepted.
+//! A worker allocates nothing once it runs, and little for each connection before: every allocation is counted, those of the
+//! simulator excepted.
 #![cfg(feature = "sim")]
 
 use std::alloc::{GlobalAlloc, Layout, System};
@@ -13,6 +14,7 @@ use blaster_core::time::Nanos;
 
 thread_local! {
     static ALLOCATIONS: Cell<u64> = const { Cell::new(0) };
+    static BYTES: Cell<u64> = const { Cell::new(0) };
     static COUNTING: Cell<bool> = const { Cell::new(false) };
 }
 
@@ -23,7 +25,7 @@ struct Counting;
 // types, so that touching them neither allocates nor runs a destructor.
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        count();
+        count(layout.size());
         // SAFETY: the caller keeps the contract of `GlobalAlloc`, which is that of `System`.
         unsafe { System.alloc(layout) }
     }
@@ -34,7 +36,7 @@ unsafe impl GlobalAlloc for Counting {
     }
 
     unsafe fn realloc(&self, pointer: *mut u8, layout: Layout, new_size: usize) -> *mut u8 {
-        count();
+        count(new_size);
         // SAFETY: as above; `pointer` came from `System`.
         unsafe { System.realloc(pointer, layout, new_size) }
     }
@@ -43,9 +45,10 @@ unsafe impl GlobalAlloc for Counting {
 #[global_allocator]
 static ALLOCATOR: Counting = Counting;
 
-fn count() {
+fn count(bytes: usize) {
     if COUNTING.get() {
         ALLOCATIONS.set(ALLOCATIONS.get() + 1);
+        BYTES.set(BYTES.get() + bytes as u64);
     }
 }
 
@@ -183,6 +186,29 @@ fn a_running_worker_allocates_nothing() {
                 assert_eq!(allocations, 0, "{name}, depth {depth}: allocations while running");
             }
         }
+    }
+}
+
+/// Bytes that a worker with so many connections is made of.
+fn bytes_of_worker(connections: u32, counted: bool) -> u64 {
+    let mut scenario = Scenario::simple(1.0, Nanos::from_millis(1), connections, 1, Behaviour::healthy(0));
+    scenario.streams[0].count_key = counted.then_some("count");
+    let begin = |engine| {
+        COUNTING.set(true);
+        BYTES.set(0);
+        Uncounted(engine)
+    };
+    let _worker = scenario.worker_on(begin);
+    COUNTING.set(false);
+    BYTES.get()
+}
+
+#[test]
+fn two_hundred_thousand_connections_fit_into_less_than_half_a_gibibyte_of_a_worker() {
+    for (counted, most) in [(false, 1_400), (true, 1_500)] {
+        let (few, many) = (bytes_of_worker(1_000, counted), bytes_of_worker(201_000, counted));
+        let each = (many - few) / 200_000;
+        assert!(each < most, "a connection takes {each} bytes, with counts of events: {counted}");
     }
 }
 

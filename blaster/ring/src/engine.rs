@@ -14,7 +14,7 @@
 
 use std::io;
 use std::mem::ManuallyDrop;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::ops::Range;
 use std::os::fd::{AsRawFd, FromRawFd};
 
@@ -32,7 +32,7 @@ use crate::buffers::{self, BufferRing};
 use crate::clock::Clock;
 use crate::ring::Ring;
 use crate::slots::{Pending, Slot};
-use crate::socket::{self, Congestion};
+use crate::socket::{self, Congestion, Route};
 use crate::staging::Staging;
 use crate::wire::{self, Wire};
 
@@ -46,8 +46,8 @@ pub struct EngineConfig {
     pub depth: u32,
     /// What [`Outgoing::Tape`] is sent from.
     pub reel: Reel,
-    /// Where [`Engine::connect`] connects to, by index.
-    pub addresses: Vec<SocketAddr>,
+    /// Where [`Engine::connect`] connects to, and from where; by index.
+    pub routes: Vec<Route>,
     /// Bytes of [`Engine::stage`] room for each connection: at least those of the longest request with fresh fields.
     pub staging_bytes: usize,
     /// Poll instead of sleeping for waits up to [`SPIN`]: only for a thread that owns its CPU.
@@ -76,6 +76,8 @@ pub struct UringEngine {
     clock: Clock,
     spin: bool,
     congestion: Congestion,
+    /// By address: those to connect from.
+    sources: Box<[Sources]>,
     listener: Option<Socket>,
     /// Slots without a connection, for accepted ones.
     vacant: Vec<ConnectionId>,
@@ -102,6 +104,20 @@ pub struct Pressure {
     pub completion_overflows: u64,
     /// Receives that found no free buffer, and were armed again.
     pub buffers_starved: u64,
+}
+
+/// This machine's addresses that connections come from, in turn.
+struct Sources {
+    addresses: Vec<IpAddr>,
+    next: usize,
+}
+
+impl Sources {
+    fn next(&mut self) -> Option<IpAddr> {
+        let source = *self.addresses.get(self.next)?;
+        self.next = (self.next + 1) % self.addresses.len();
+        Some(source)
+    }
 }
 
 /// What the kernel reads and writes between calls.
@@ -152,7 +168,7 @@ impl UringEngine {
             buffers,
             reel: config.reel,
             staging: Staging::new(connections as usize, config.staging_bytes)?,
-            addresses: config.addresses.into_iter().map(|address| (address, address.into())).collect(),
+            addresses: config.routes.iter().map(|route| (route.to, route.to.into())).collect(),
             timed_header: Box::new(wire::receive_header()),
         };
         Ok(Self {
@@ -162,6 +178,11 @@ impl UringEngine {
             clock: config.clock,
             spin: config.spin,
             congestion: config.congestion,
+            sources: config
+                .routes
+                .into_iter()
+                .map(|Route { from: addresses, .. }| Sources { addresses, next: 0 })
+                .collect(),
             listener: None,
             vacant: Vec::new(),
             refused: Vec::with_capacity(connections as usize),
@@ -528,9 +549,10 @@ impl Engine for UringEngine {
     }
 
     fn connect(&mut self, id: ConnectionId, address: usize) {
+        let source = self.sources[address].next();
         let (address, raw) = &self.memory.addresses[address];
         let (raw, len) = (raw.as_ptr(), raw.len());
-        match socket::outgoing(address, &self.congestion).and_then(|socket| self.adopt(id, socket)) {
+        match socket::outgoing(address, source, &self.congestion).and_then(|socket| self.adopt(id, socket)) {
             Ok(()) => {
                 let entry = opcode::Connect::new(Fixed(id), raw.cast(), len).build();
                 self.slots[id as usize].connecting = true;

@@ -1,9 +1,10 @@
 //! TCP sockets as both ends of a measurement want them.
 //!
 //! - **INV-K1** The kernel writes at most as many bytes as it is told, and says how many; the room outlives the call.
+//! - **INV-K2** The kernel reads an option's value, a number on the stack, within the call and no longer.
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::os::fd::AsRawFd;
 use std::sync::Arc;
 
@@ -25,11 +26,49 @@ pub enum Congestion {
 
 const CONGESTION_DEFAULT: &[u8] = b"cubic";
 
-/// A socket to connect to `address`. An error if a congestion control that was named is not to be had.
-pub fn outgoing(address: &SocketAddr, congestion: &Congestion) -> io::Result<Socket> {
+/// Where connections go, and from where.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Route {
+    /// The target's address.
+    pub to: SocketAddr,
+    /// This machine's own addresses, used in turn, of the same family; none: the kernel chooses.
+    pub from: Vec<IpAddr>,
+}
+
+impl Route {
+    /// From wherever the kernel chooses.
+    pub fn to(to: SocketAddr) -> Self {
+        Self { to, from: Vec::new() }
+    }
+}
+
+/// A socket to connect to `address`, from the address `source` if there is one. An error if a congestion control that was named
+/// is not to be had.
+pub fn outgoing(address: &SocketAddr, source: Option<IpAddr>, congestion: &Congestion) -> io::Result<Socket> {
     let socket = Socket::new(Domain::for_address(*address), Type::STREAM.cloexec(), Some(Protocol::TCP))?;
     tune(&socket, congestion)?;
+    if let Some(source) = source {
+        choose_port_late(&socket)?;
+        socket.bind(&SocketAddr::new(source, 0).into())?;
+    }
     Ok(socket)
+}
+
+/// Has a bind without a port reserve none: the connect chooses one, which then need only differ from those of connections
+/// between the same addresses (`IP_BIND_ADDRESS_NO_PORT`, Linux 4.2; of IPv6 sockets too).
+fn choose_port_late(socket: &Socket) -> io::Result<()> {
+    let on: libc::c_int = 1;
+    // SAFETY: INV-K2.
+    let result = unsafe {
+        libc::setsockopt(
+            socket.as_raw_fd(),
+            libc::IPPROTO_IP,
+            libc::IP_BIND_ADDRESS_NO_PORT,
+            (&raw const on).cast(),
+            size_of_val(&on) as libc::socklen_t,
+        )
+    };
+    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
 /// A socket that listens on `address`; several may share it, and the kernel spreads connections over them.
@@ -71,7 +110,7 @@ pub fn is_congestion_control(name: &str) -> bool {
 
 /// The congestion control that a new connection to `address` uses; "unknown" where the kernel does not say.
 pub fn congestion_control(address: &SocketAddr, congestion: &Congestion) -> String {
-    outgoing(address, congestion)
+    outgoing(address, None, congestion)
         .and_then(|socket| socket.tcp_congestion())
         .map(|name| String::from_utf8_lossy(&name).trim_end_matches('\0').to_owned())
         .unwrap_or_else(|_| "unknown".to_owned())
@@ -160,8 +199,34 @@ mod tests {
     #[test]
     fn a_congestion_control_that_is_not_there_is_an_error_only_if_it_was_named() {
         let address = SocketAddr::from(([127, 0, 0, 1], 9));
-        assert!(outgoing(&address, &Congestion::Named("no-such".into())).is_err());
-        assert!(outgoing(&address, &Congestion::Default).is_ok());
-        assert!(outgoing(&address, &Congestion::System).is_ok());
+        assert!(outgoing(&address, None, &Congestion::Named("no-such".into())).is_err());
+        assert!(outgoing(&address, None, &Congestion::Default).is_ok());
+        assert!(outgoing(&address, None, &Congestion::System).is_ok());
+    }
+
+    #[test]
+    fn connections_come_from_the_address_asked_for_by_a_port_chosen_late() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let to = listener.local_addr().unwrap();
+        let peer = |source: &str| {
+            let socket = outgoing(&to, Some(source.parse().unwrap()), &Congestion::System).unwrap();
+            assert_eq!(
+                socket.local_addr().unwrap().as_socket().unwrap().port(),
+                0,
+                "no port before the connect"
+            );
+            socket.connect(&to.into()).unwrap();
+            let (accepted, from) = listener.accept().unwrap();
+            assert_eq!(socket.local_addr().unwrap().as_socket().unwrap(), from);
+            (from.ip(), (socket, accepted))
+        };
+        let (peers, _open): (Vec<_>, Vec<_>) =
+            ["127.0.0.2", "127.0.0.3", "127.0.0.2"].into_iter().map(peer).unzip();
+        assert_eq!(
+            peers.iter().map(IpAddr::to_string).collect::<Vec<_>>(),
+            ["127.0.0.2", "127.0.0.3", "127.0.0.2"]
+        );
+        let error = outgoing(&to, Some("192.0.2.1".parse().unwrap()), &Congestion::System).unwrap_err();
+        assert_eq!(error.raw_os_error(), Some(libc::EADDRNOTAVAIL));
     }
 }

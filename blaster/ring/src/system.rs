@@ -1,9 +1,14 @@
 //! This machine and this process: CPUs, limits, times. Thin, safe shells around the calls that need unsafe.
 //!
 //! - **INV-S1** Every call takes plain numbers, or reads and writes only a local struct of the size it is told.
+//! - **INV-S2** The list of `getifaddrs` is live until it is freed, at the end of the one function that reads it; an address in it
+//!   is as large as its family says.
 
+use std::ffi::CStr;
 use std::io;
 use std::mem::MaybeUninit;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::ptr;
 
 use blaster_core::time::Nanos;
 
@@ -84,6 +89,48 @@ fn clock(id: libc::clockid_t) -> Nanos {
     Nanos(time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64)
 }
 
+/// The addresses of this machine, each with the name of its interface, in the order the kernel has them.
+pub fn interface_addresses() -> io::Result<Vec<(String, IpAddr)>> {
+    let mut first = ptr::null_mut();
+    // SAFETY: INV-S1.
+    if unsafe { libc::getifaddrs(&mut first) } != 0 {
+        return Err(io::Error::last_os_error());
+    }
+    let mut addresses = Vec::new();
+    let mut next = first;
+    // SAFETY: INV-S2, `next` is null or an entry of the list.
+    while let Some(entry) = unsafe { next.as_ref() } {
+        next = entry.ifa_next;
+        // SAFETY: INV-S2, a null address or one of the list's; a name is a text of the list's.
+        let (address, name) = unsafe { (ip_address(entry.ifa_addr), CStr::from_ptr(entry.ifa_name)) };
+        addresses.extend(address.map(|address| (name.to_string_lossy().into_owned(), address)));
+    }
+    // SAFETY: INV-S2, freed once, and not read after this.
+    unsafe { libc::freeifaddrs(first) };
+    Ok(addresses)
+}
+
+/// None of an address that is null or of another family.
+///
+/// # Safety
+/// `address` is null, or points to an address that is as large as its family says.
+unsafe fn ip_address(address: *const libc::sockaddr) -> Option<IpAddr> {
+    // SAFETY: INV-S2, the caller's promise.
+    unsafe {
+        match i32::from(address.as_ref()?.sa_family) {
+            libc::AF_INET => {
+                let bits = (*address.cast::<libc::sockaddr_in>()).sin_addr.s_addr;
+                Some(Ipv4Addr::from(bits.to_ne_bytes()).into())
+            }
+            libc::AF_INET6 => {
+                let bytes = (*address.cast::<libc::sockaddr_in6>()).sin6_addr.s6_addr;
+                Some(Ipv6Addr::from(bytes).into())
+            }
+            _ => None,
+        }
+    }
+}
+
 /// Gives memory that was freed back to the kernel: allocators keep some tens of megabytes after a large build.
 pub fn trim_memory() {
     // SAFETY: INV-S1.
@@ -135,6 +182,13 @@ mod tests {
     #[test]
     fn this_thread_may_run_somewhere() {
         assert!(!allowed_cpus().is_empty());
+    }
+
+    #[test]
+    fn loopback_is_among_the_interfaces() {
+        let addresses = interface_addresses().unwrap();
+        let loopback = addresses.iter().find(|(_, address)| *address == Ipv4Addr::LOCALHOST);
+        assert_eq!(loopback.map(|(name, _)| name.as_str()), Some("lo"), "{addresses:?}");
     }
 
     #[test]

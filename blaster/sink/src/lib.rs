@@ -85,7 +85,14 @@ pub enum SinkError {
     },
     /// A thread could not be set up.
     #[error("cannot start the sink: {0}")]
-    Start(#[from] io::Error),
+    Start(io::Error),
+}
+
+/// Not as a source, which would be told twice.
+impl From<io::Error> for SinkError {
+    fn from(error: io::Error) -> Self {
+        Self::Start(error)
+    }
 }
 
 impl Sink {

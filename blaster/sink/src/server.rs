@@ -143,7 +143,7 @@ impl Server {
             connections: config.connections_per_thread,
             depth: 64,
             reel: reels.pop().expect("a reel for the one engine"),
-            addresses: Vec::new(),
+            routes: Vec::new(),
             staging_bytes: STAGING_BYTES,
             // Answers that are due at a moment are not to wait for a sleeping CPU.
             spin: !behaviour.pace.is_prompt(),

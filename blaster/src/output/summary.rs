@@ -25,6 +25,9 @@ pub const WIDTH_MIN: usize = 60;
 /// Explanations need this much room to stand right of the numbers.
 const EXPLANATION_MIN: usize = 28;
 
+/// From so many on, how they were opened is a part of the summary.
+const MANY_CONNECTIONS: u64 = 1_000;
+
 /// Where the words behind the verdict and the promises begin.
 const VERDICT_INDENT: usize = 17;
 
@@ -316,7 +319,7 @@ impl Page<'_> {
             };
             add("lateness", &lateness.whole, format!("{own}{rest}"));
         }
-        if connections.reopened > 0 {
+        if connections.reopened > 0 || self.opening_matters() {
             add("connect time", connect_time_ns, "to open a connection".to_owned());
         }
         if rows.is_empty() {
@@ -428,9 +431,18 @@ impl Page<'_> {
         lines
     }
 
+    /// Whether the reader wants to know how connections were opened: they are many, or were paced.
+    fn opening_matters(&self) -> bool {
+        let Report { plan, connections, .. } = self.report;
+        plan.connect_rate.is_some() || connections.opened >= MANY_CONNECTIONS
+    }
+
     fn connections(&self) -> Vec<String> {
         let connections = &self.report.connections;
         let mut text = format!("{} opened", grouped(connections.opened));
+        if let Some(took) = connections.opening_ns.filter(|_| self.opening_matters()) {
+            text.push_str(&format!(" in {}", Nanos(took)));
+        }
         if connections.reopened > 0 {
             text.push_str(&format!(", {} reopened", grouped(connections.reopened)));
         }
@@ -683,7 +695,7 @@ fn connect_explanation(kind: ConnectFailure) -> &'static str {
         }
         ConnectFailure::Unreachable => "no route to the address: check the address and the network",
         ConnectFailure::Limits => {
-            "out of ports, descriptors or memory here: raise `ulimit -n`, widen net.ipv4.ip_local_port_range, or lower -c"
+            "out of ports, descriptors or memory here: raise `ulimit -n`, connect from more addresses (--source-ips auto), or lower -c"
         }
         ConnectFailure::Other => "reset while connecting, or another error: look at the target's log",
     }

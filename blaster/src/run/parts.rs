@@ -1,7 +1,5 @@
 //! A run taken apart: what each shard does, and how the whole is told.
 
-use std::net::SocketAddr;
-
 use blaster_core::load::schedule::Schedule;
 use blaster_core::load::tape::Reel;
 use blaster_core::load::worker::{StreamPlan, WorkerPlan};
@@ -10,6 +8,7 @@ use blaster_core::plan::lanes::{Lanes, share_out};
 use blaster_core::plan::target::Target;
 use blaster_core::report::facts::{AskedRate, PlanFacts};
 use blaster_core::time::Nanos;
+use blaster_ring::socket::Route;
 use blaster_ring::{Clock, EngineConfig};
 use payloads::fresh::Fields;
 
@@ -22,14 +21,13 @@ use crate::tape::Recorded;
 pub(super) fn shard_plans(
     settings: &Settings,
     shard_cpus: &[usize],
-    addresses: &[Vec<SocketAddr>],
+    routes: &[Vec<Route>],
     reels: Vec<Reel>,
     classes: usize,
     clock: Clock,
     spin: bool,
 ) -> Vec<ShardPlan> {
     let weights: Vec<u32> = settings.plan.targets.iter().map(|target| target.weight).collect();
-    let all_addresses: Vec<SocketAddr> = addresses.iter().flatten().copied().collect();
     let shards = shard_cpus.len();
     let parts = settings.plan.split(&vec![1; shards]);
     parts
@@ -47,7 +45,7 @@ pub(super) fn shard_plans(
                 .into_iter()
                 .enumerate()
                 .map(|(index, lanes)| {
-                    let count = addresses[index].len();
+                    let count = routes[index].len();
                     first_address += count;
                     StreamPlan {
                         schedule: match &part.load {
@@ -75,7 +73,7 @@ pub(super) fn shard_plans(
                     depth: part.depth,
                     staging_bytes: tape.fresh_request_bytes_max(),
                     reel,
-                    addresses: all_addresses.clone(),
+                    routes: routes.iter().flatten().map(|route| from_another(route, shard, shards)).collect(),
                     spin,
                     congestion: settings.congestion.clone(),
                     wire: settings.wire_times,
@@ -87,11 +85,25 @@ pub(super) fn shard_plans(
                     warmup: part.warmup,
                     length: part.length(),
                     classes,
+                    connect_gap: connect_gap(settings.connect_rate(), shards),
                     seed: settings.part_seed().wrapping_add(shard as u64),
                 },
             }
         })
         .collect()
+}
+
+/// Shards begin with different addresses of this machine, so that few connections come from all of them.
+fn from_another(route: &Route, shard: usize, shards: usize) -> Route {
+    let mut from = route.from.clone();
+    let by = from.len() * shard / shards;
+    from.rotate_left(by);
+    Route { to: route.to, from }
+}
+
+/// What a shard waits between two attempts to connect, so that all of them come to `rate` a second.
+fn connect_gap(rate: Option<f64>, shards: usize) -> Nanos {
+    rate.map_or(Nanos::ZERO, |rate| Nanos::from_secs_f64(shards as f64 / rate))
 }
 
 /// What is needed to share out more of the run than was planned.
@@ -160,6 +172,8 @@ pub(super) fn plan_facts(settings: &Settings, shards: usize, recorded: &Recorded
         arrivals,
         stages: settings.stages.clone(),
         connections: plan.connections,
+        connect_rate: settings.connect_rate(),
+        source_ips: settings.source_ips.as_ref().map(ToString::to_string),
         depth: plan.depth,
         depth_auto: settings.depth_is_auto,
         threads: shards as u32,

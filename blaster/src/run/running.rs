@@ -30,7 +30,8 @@ pub struct Prepared {
     pub(super) classes: Vec<String>,
     pub(super) shard_cpus: Vec<usize>,
     pub(super) off_shards: Vec<usize>,
-    pub(super) different_addresses: u64,
+    /// How often there are all the local ports.
+    pub(super) port_spaces: u64,
     pub(super) run: RunFacts,
     pub(super) timing: Timing,
     pub(super) sharing: Sharing,
@@ -222,7 +223,7 @@ impl Running {
         if let Some(broken) = self.broken.take() {
             return Err(broken);
         }
-        let Prepared { clock, ref shard_cpus, different_addresses, timing, .. } = self.prepared;
+        let Prepared { clock, ref shard_cpus, port_spaces, timing, .. } = self.prepared;
         let after = Counters::read(shard_cpus);
         let before = &self.machine_before;
         let now = clock.now();
@@ -237,8 +238,9 @@ impl Running {
             interrupted,
             plan: self.prepared.facts,
             environment: self.prepared.environment,
+            opening: opening(&self.shard_facts),
             cores: self.shard_facts.iter().map(|facts| core_facts(facts, wall)).collect(),
-            machine: before.machine(&after, wall, &self.shard_facts, different_addresses),
+            machine: before.machine(&after, wall, &self.shard_facts, port_spaces),
             steal: before.steal(&after, wall, shard_cpus.len()),
             retransmits: before.retransmits(&after),
             wire_unavailable: self
@@ -262,6 +264,11 @@ impl Ended {
     pub fn report(self) -> Report {
         Report::build(self.facts, self.collector)
     }
+}
+
+/// That of the slowest shard; none if one has not come to its end.
+fn opening(shards: &[ShardFacts]) -> Option<Nanos> {
+    shards.iter().map(|shard| shard.opening).collect::<Option<Vec<_>>>()?.into_iter().max()
 }
 
 /// What the settings alone say of a run.

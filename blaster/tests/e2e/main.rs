@@ -7,6 +7,7 @@
 
 mod child;
 mod cli;
+mod connections;
 mod http;
 mod nginx;
 mod payloads;

@@ -180,6 +180,11 @@ impl Peer {
         }
     }
 
+    /// Where the client connects from.
+    pub fn address(&self) -> SocketAddr {
+        self.stream.peer_addr().expect("it is connected")
+    }
+
     /// One write.
     pub fn send(&mut self, bytes: &[u8]) -> io::Result<()> {
         (&*self.stream).write_all(bytes)

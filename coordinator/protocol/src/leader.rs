@@ -13,7 +13,8 @@ use crate::usage::Usage;
 /// Longest wait for all nodes to answer.
 const GATHER_MAX: Nanos = Nanos::from_secs(8);
 
-/// Longest wait for all nodes to get ready: a large tape takes seconds, connections up to five.
+/// Longest wait for all nodes to get ready, beside what opening paced connections takes: a large tape takes seconds, connections up
+/// to five.
 const PREPARE_MAX: Nanos = Nanos::from_secs(60);
 
 /// Clocks are compared for so long before the start is fixed.
@@ -93,6 +94,8 @@ pub struct Config {
     pub warmup: Nanos,
     /// Of a request.
     pub timeout: Nanos,
+    /// So long opening all connections takes at the pace asked for.
+    pub opening: Nanos,
     /// So many nodes suffice.
     pub nodes_min: usize,
     /// Shares are by what each node measures that it can send.
@@ -622,7 +625,7 @@ impl Leader {
             Phase::Preparing { until } if now >= until => {
                 for index in 0..self.nodes.len() {
                     if self.nodes[index].state == State::Preparing {
-                        self.out(index, format!("it was not ready within {PREPARE_MAX}"), now);
+                        self.out(index, format!("it was not ready within {}", self.prepare_max()), now);
                     }
                 }
             }
@@ -731,6 +734,10 @@ impl Leader {
         self.nodes.iter().filter(|node| node.takes_part()).count() >= self.config.nodes_min.max(1)
     }
 
+    fn prepare_max(&self) -> Nanos {
+        PREPARE_MAX + self.config.opening
+    }
+
     fn measure(&mut self, now: Nanos) {
         self.phase = Phase::Measuring { until: now + PREPARE_MAX };
         let nodes: Vec<usize> = (0..self.nodes.len()).filter(|&node| self.nodes[node].takes_part()).collect();
@@ -777,7 +784,7 @@ impl Leader {
             Ok(weights) => weights,
             Err(error) => return self.give_up(error.into()),
         };
-        self.phase = Phase::Preparing { until: now + PREPARE_MAX };
+        self.phase = Phase::Preparing { until: now + self.prepare_max() };
         let parts = Part::default().split(&weights);
         for (position, &index) in nodes.iter().enumerate() {
             let node = &mut self.nodes[index];

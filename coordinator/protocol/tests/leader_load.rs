@@ -72,6 +72,7 @@ impl Hall {
             version: String::new(),
             timeout: Nanos::from_secs(1),
             nodes_min: 1,
+            opening: Nanos::ZERO,
             calibrate: false,
             on_loss: OnLoss::Degrade,
         };

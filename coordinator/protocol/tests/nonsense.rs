@@ -35,6 +35,7 @@ impl Hall {
             version: String::new(),
             timeout: Nanos::from_secs(1),
             nodes_min: 2,
+            opening: Nanos::ZERO,
             calibrate: false,
             on_loss: OnLoss::Degrade,
         };

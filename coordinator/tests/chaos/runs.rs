@@ -56,6 +56,26 @@ fn two_agents_do_one_run_and_its_numbers_are_the_targets() {
 }
 
 #[test]
+fn nodes_share_the_pace_of_connecting_and_find_addresses_of_their_own() {
+    let world = World::new();
+    let agents = [world.agent(&[]), world.agent(&[])];
+    let nodes = agents.each_ref().map(|agent| agent.address);
+    let flags =
+        ["--rps", "100", "-d", "300ms", "--connect-rate", "100", "--source-ips", "auto", "--allow-invalid"];
+    let ended = world.run(&nodes, &flags).end();
+    assert_eq!(ended.status, Some(0), "{ended:?}");
+    let report = world.report();
+    report.assert_adds_up();
+    assert_eq!(
+        (report.at("/plan/source_ips"), report.at("/plan/connect_rate")),
+        (&"auto".into(), &100.0.into())
+    );
+    assert_eq!(report.count("/connections/opened"), 8);
+    // Of the eight each node opens four, 20 ms apart, but for what may be caught up with.
+    assert!(report.count("/connections/opening_ns") >= 55_000_000, "{:#}", report.at("/connections"));
+}
+
+#[test]
 fn weights_and_bounds_share_the_rate() {
     let world = World::new();
     let agents = [world.agent(&[]), world.agent(&["--max-rps", "100"]), world.agent(&[])];

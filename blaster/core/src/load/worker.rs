@@ -8,6 +8,7 @@
 //! they want of the engine (closing a connection) is noted and done after the turn.
 
 mod flow;
+mod opening;
 mod stream;
 
 use std::cmp::Reverse;
@@ -30,6 +31,7 @@ use crate::plan::statuses::Statuses;
 use crate::time::Nanos;
 
 use flow::{Flow, Phase};
+use opening::Opening;
 use stream::Stream;
 
 /// What one shard is to do.
@@ -46,6 +48,8 @@ pub struct WorkerPlan {
     pub length: Nanos,
     /// Classes of the run, over all streams.
     pub classes: usize,
+    /// From one attempt to open a connection to the next, later ones as well; 0: as fast as it goes.
+    pub connect_gap: Nanos,
     /// Seeds the jitter of back-offs.
     pub seed: u64,
 }
@@ -96,6 +100,10 @@ pub const END_GRACE: Nanos = Nanos(100_000_000);
 /// Empty recorders kept ready; a reporting thread that is late by more intervals than this makes an interval longer.
 pub const SPARE_RECORDERS: usize = 3;
 
+/// A shard that was held up begins no more attempts to connect at once than were due in this time: a listen queue is to see the
+/// pace, not what piled up.
+pub const CONNECTS_BEHIND_MAX: Nanos = Nanos(5_000_000);
+
 /// The longest a turn waits, so that whoever hosts the loop is heard once a millisecond.
 const WAIT_MAX: Nanos = Nanos(1_000_000);
 
@@ -112,9 +120,6 @@ const RUN_MIN: u64 = 8;
 
 /// Closed loop: from so many connections on, one that still has requests in flight is left alone.
 const BATCHING_CONNECTIONS_MIN: u32 = 8;
-
-/// Most connections being opened to a target at a time, so that a listen queue of the usual 128 suffices.
-const CONNECTING_MAX: u32 = 64;
 
 /// One shard's loop.
 pub struct Worker<E> {
@@ -208,6 +213,8 @@ impl<E: Engine> Worker<E> {
                 closing: Vec::with_capacity(slots),
                 open: 0,
                 tried: 0,
+                opening: Opening::new(plan.connect_gap),
+                opens_next: 0,
                 in_flight: 0,
                 in_flight_warmup: 0,
                 just_sent: Vec::with_capacity(sends_max),
@@ -270,6 +277,11 @@ impl<E: Engine> Worker<E> {
     /// The intended time of the first request, once started; none if there is none, and in closed loop.
     pub fn first_due(&self) -> Option<Nanos> {
         self.flow.first_due
+    }
+
+    /// From the first attempt to open a connection until every one was open or had failed once; none before that.
+    pub fn opening_took(&self) -> Option<Nanos> {
+        self.flow.opening.took()
     }
 
     /// When the first request was sent, as service times count it; none before it.
@@ -452,22 +464,28 @@ impl<E: Engine> Worker<E> {
         }
     }
 
-    /// Opens slots whose time has come; returns when the next one's will.
+    /// Opens slots whose time has come, as far as their pace allows; returns when the next one may be.
     fn open_connections(&mut self, now: Nanos) -> Nanos {
         let flow = &mut self.flow;
         if flow.phase == Phase::Draining {
             return Nanos::MAX;
         }
         let mut wake = Nanos::MAX;
-        for stream in &mut flow.streams {
-            while stream.connecting < CONNECTING_MAX
+        let (streams, first) = (flow.streams.len(), flow.opens_next);
+        // Beginning where the pace broke off, so that no stream waits for all of another's.
+        for index in (first..first + streams).map(|index| index % streams) {
+            let stream = &mut flow.streams[index];
+            while stream.connecting < flow.opening.connecting_max
                 && let Some(&Reverse((at, id))) = stream.reopen.peek()
             {
+                let at = at.max(flow.opening.next());
                 if at > now {
                     wake = wake.min(at);
                     break;
                 }
                 stream.reopen.pop();
+                flow.opening.begin(now);
+                flow.opens_next = index + 1;
                 flow.connections[id as usize].handle_connecting(now);
                 stream.connecting += 1;
                 let address = stream.addresses[stream.next_address % stream.addresses.len()];

@@ -27,6 +27,8 @@ pub struct RunFacts {
     pub plan: PlanFacts,
     /// Where it ran.
     pub environment: Environment,
+    /// From the first attempt to open a connection until all were open or had failed once.
+    pub opening: Option<Nanos>,
     /// In the order of the shards.
     pub cores: Vec<CoreFacts>,
     /// Promises to judge.
@@ -56,6 +58,12 @@ pub struct PlanFacts {
     pub stages: Option<String>,
     /// Over all threads.
     pub connections: u32,
+    /// Most connections to open a second; none where they are not paced.
+    #[serde(default)]
+    pub connect_rate: Option<f64>,
+    /// `--source-ips` as written.
+    #[serde(default)]
+    pub source_ips: Option<String>,
     /// Most requests in flight on a connection.
     pub depth: u32,
     /// Whether the depth was chosen by the tool.

@@ -301,7 +301,7 @@ fn connection_limits(evidence: &Evidence) -> Option<Finding> {
     let status = if is_behind(evidence) { Status::ClientLimited } else { Status::Suspect };
     let text = format!(
         "{} connections could not be opened because this machine ran out of descriptors, ports or memory: \
-         raise `ulimit -n`, widen net.ipv4.ip_local_port_range, or lower -c",
+         raise `ulimit -n`, connect from more addresses (--source-ips auto), or lower -c",
         grouped(limits),
     );
     Some(Finding::new(status, Limiter::Client, "connection_limits", limits as f64, 0.0, text))
@@ -442,7 +442,7 @@ fn no_answers(evidence: &Evidence) -> Finding {
         }
         Some(ConnectFailure::Limits) => (
             Limiter::Client,
-            "this machine ran out of descriptors, ports or memory: raise `ulimit -n`, widen net.ipv4.ip_local_port_range, or lower -c",
+            "this machine ran out of descriptors, ports or memory: raise `ulimit -n`, connect from more addresses (--source-ips auto), or lower -c",
         ),
         Some(ConnectFailure::Other) | None => {
             (Limiter::Target, "no connection could be used: ask the target with curl, and look at its log")

@@ -9,7 +9,7 @@ use crate::load::engine::{EndCause, Engine};
 use crate::load::recorder::{ClassRecord, Failure, Recorder};
 use crate::load::schedule::Schedule;
 use crate::load::tape::{Cut, Mark, Recording};
-use crate::load::worker::{END_GRACE, Progress, StreamPlan, Worker, WorkerPlan};
+use crate::load::worker::{CONNECTS_BEHIND_MAX, END_GRACE, Progress, StreamPlan, Worker, WorkerPlan};
 use crate::plan::Arrivals;
 use crate::plan::lanes::Lanes;
 use crate::plan::rate::{Curve, Rate, Stage, Stages};
@@ -35,6 +35,8 @@ pub struct Scenario {
     pub length: Nanos,
     /// Classes of the run.
     pub classes: usize,
+    /// From one attempt to open a connection to the next.
+    pub connect_gap: Nanos,
     /// The client's own.
     pub costs: Costs,
     /// Takes a full recorder only after so many turns.
@@ -94,6 +96,10 @@ pub struct Outcome {
     pub end: Nanos,
     /// What the engine saw.
     pub counts: Counts,
+    /// When each attempt to connect began, and to which address.
+    pub connects: Vec<(Nanos, usize)>,
+    /// From the first of them until every slot was tried.
+    pub opening_took: Option<Nanos>,
     /// Whether the worker said that it was ready before it was started.
     pub was_ready: bool,
 }
@@ -119,6 +125,7 @@ impl Scenario {
             warmup: Nanos::ZERO,
             length,
             classes: 1,
+            connect_gap: Nanos::ZERO,
             costs: Costs { turn: Nanos(1_000), send: Nanos(500), partial: 0 },
             reporting_late_turns: 0,
             ending: Ending::Natural,
@@ -202,6 +209,7 @@ impl Scenario {
                 },
                 _ => Ending::Natural,
             },
+            connect_gap: Nanos(random.pick(&[0, 0, 0, 20_000, 1_500_000])),
         }
     }
 
@@ -260,6 +268,7 @@ impl Scenario {
             warmup: self.warmup,
             length: self.length,
             classes: self.classes,
+            connect_gap: self.connect_gap,
             seed: self.seed,
         };
         let mut worker = Worker::new(wrap(engine), tape, plan);
@@ -321,7 +330,10 @@ impl Scenario {
             assert!(turns < 10_000_000, "the clock does not move on");
         }
         let end = worker.engine().clock;
-        Outcome { recorders, start, end, counts: worker.engine().counts(), was_ready }
+        let opening_took = worker.opening_took();
+        let engine = worker.engine();
+        let (counts, connects) = (engine.counts(), engine.connects().to_vec());
+        Outcome { recorders, start, end, counts, connects, opening_took, was_ready }
     }
 
     /// From the making of the worker to its start.
@@ -366,6 +378,7 @@ impl Scenario {
         );
         self.assert_intervals(outcome);
         self.assert_littles_law(outcome);
+        self.assert_connect_pace(outcome);
 
         let sum = |of: &dyn Fn(&Recorder) -> u64| outcome.recorders.iter().map(of).sum::<u64>();
         let mut in_flight_at_end = 0;
@@ -405,6 +418,15 @@ impl Scenario {
         assert!(counts.received <= counts.requests_sent);
         assert_eq!(sum(&|recorder| recorder.opened + recorder.reopened), counts.connected);
         assert!(sum(&|recorder| recorder.connect_failures.iter().sum()) >= counts.failed);
+    }
+
+    /// No more attempts to connect begin than are due at their pace, but for what a shard that was held up is behind.
+    fn assert_connect_pace(&self, outcome: &Outcome) {
+        let mut due = Nanos::ZERO;
+        for &(at, _) in &outcome.connects {
+            assert!(at >= due, "an attempt to connect at {at} that was not due before {due}");
+            due = due.max(at.saturating_sub(CONNECTS_BEHIND_MAX)) + self.connect_gap;
+        }
     }
 
     /// Little's law: up to any moment, requests were in flight for at least the service times of those that ended, and for no more

@@ -1,6 +1,6 @@
 //! Claims about a worker, each in a run made for it.
 
-use super::scenario::{Ending, Outcome, Scenario};
+use super::scenario::{Ending, Outcome, Scenario, Stream};
 use super::server::{Answer, Behaviour, CloseAfter, Whim};
 use super::{Costs, Span};
 use crate::load::engine::{ConnectFailure, EndCause};
@@ -585,4 +585,76 @@ fn the_first_answers_tell_what_the_target_takes_before_queues_grow() {
     assert_eq!(first, 8);
     let longest = outcome.recorders.iter().map(|recorder| max(&recorder.first_service)).max();
     assert!(longest < Some(millis(2)), "{longest:?}");
+}
+
+/// From the first attempt to connect to the last.
+fn attempts_took(outcome: &Outcome) -> Nanos {
+    let at = |index: usize| outcome.connects[index].0;
+    at(outcome.connects.len() - 1) - at(0)
+}
+
+#[test]
+fn connections_are_opened_at_the_pace_asked_for() {
+    let scenario = Scenario {
+        connect_gap: millis(1),
+        ..Scenario::simple(1_000.0, SECOND, 100, 1, Behaviour::healthy(0))
+    };
+    let outcome = scenario.run();
+    scenario.assert_accounts(&outcome);
+    assert_eq!((outcome.connects.len(), total(&outcome).classes[0].ok), (100, 1_000));
+    assert!((millis(99)..millis(101)).contains(&attempts_took(&outcome)), "{}", attempts_took(&outcome));
+    assert!(outcome.opening_took.is_some_and(|took| took >= attempts_took(&outcome)));
+}
+
+#[test]
+fn a_shard_that_was_held_up_opens_no_more_than_a_few_connections_at_once() {
+    let costs = Costs { turn: millis(50), ..Costs::default() };
+    let scenario = Scenario {
+        costs,
+        connect_gap: millis(1),
+        ..Scenario::simple(100.0, Nanos::from_secs(3), 60, 1, Behaviour::healthy(0))
+    };
+    let outcome = scenario.run();
+    scenario.assert_accounts(&outcome);
+    // Six a turn: what was due in five milliseconds, and the next.
+    assert!((millis(450)..millis(600)).contains(&attempts_took(&outcome)), "{}", attempts_took(&outcome));
+}
+
+#[test]
+fn paced_attempts_do_not_wait_for_the_answers_of_a_far_target() {
+    let far = Behaviour { delay: Span::micros(100_000, 100_000), ..Behaviour::healthy(0) };
+    let scenario = Scenario {
+        connect_gap: Nanos::from_micros(100),
+        ..Scenario::simple(100.0, Nanos::from_secs(2), 1_000, 1, far)
+    };
+    let outcome = scenario.run();
+    scenario.assert_accounts(&outcome);
+    let took = outcome.opening_took.expect("all were opened");
+    assert!((millis(290)..millis(310)).contains(&took), "{took}");
+}
+
+#[test]
+fn targets_take_turns_when_connections_are_paced() {
+    let mut scenario = Scenario {
+        connect_gap: millis(1),
+        ..Scenario::simple(1_000.0, SECOND, 20, 1, Behaviour::healthy(0))
+    };
+    scenario.behaviours.push(Behaviour::healthy(1));
+    let second = Stream { addresses: vec![1], ..scenario.streams[0].clone() };
+    scenario.streams.push(second);
+    let outcome = scenario.run();
+    scenario.assert_accounts(&outcome);
+    let turns: Vec<usize> = outcome.connects.iter().map(|&(_, address)| address).collect();
+    assert_eq!(turns, [0, 1].repeat(20));
+}
+
+#[test]
+fn how_long_opening_took_is_told_once_every_slot_was_tried() {
+    let never = Behaviour { ignore: 1_000, ..Behaviour::healthy(0) };
+    let scenario =
+        Scenario { timeout: millis(500), ..Scenario::simple(10.0, millis(100), 4, 1, never.clone()) };
+    let outcome = scenario.run();
+    assert_eq!(outcome.opening_took, None, "the run was over before the attempts were");
+    let refused = Behaviour { refuse: 1_000, ..Behaviour::healthy(0) };
+    assert!(Scenario::simple(10.0, millis(100), 4, 1, refused).run().opening_took.is_some());
 }

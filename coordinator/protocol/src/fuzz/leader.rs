@@ -55,6 +55,7 @@ fn config(source: &mut Source) -> Config {
         version: String::new(),
         timeout: Nanos::from_secs(1),
         nodes_min: source.below(NODES + 1).into(),
+        opening: Nanos::ZERO,
         calibrate: source.below(3) == 0,
         on_loss: on_loss[usize::from(source.below(3))],
     }

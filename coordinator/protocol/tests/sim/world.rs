@@ -266,6 +266,7 @@ impl World {
             version: String::new(),
             timeout: Nanos::from_secs(1),
             nodes_min: if draw.below(2) == 0 || setting.nodes > 100 { 1 } else { setting.nodes },
+            opening: Nanos::ZERO,
             calibrate: draw.below(3) == 0,
             on_loss,
         };

@@ -6,6 +6,7 @@ use std::cmp::Reverse;
 use std::collections::VecDeque;
 
 use super::INTERVAL;
+use super::opening::Opening;
 use super::stream::Stream;
 use crate::load::acknowledged::{CountKey, CountReader};
 use crate::load::connection::{Connection, OnAnswer, Received, State, Ticket};
@@ -65,6 +66,9 @@ pub(super) struct Flow {
     pub(super) open: u32,
     /// Slots that have had a first life.
     pub(super) tried: u32,
+    pub(super) opening: Opening,
+    /// The stream that may open connections first.
+    pub(super) opens_next: usize,
     /// Requests in flight, the warm-up's apart from the rest.
     pub(super) in_flight: u64,
     pub(super) in_flight_warmup: u64,
@@ -349,6 +353,9 @@ impl Flow {
     fn count_first_life(&mut self, id: ConnectionId) -> bool {
         let first = self.connections[id as usize].lives == 1;
         self.tried += u32::from(first);
+        if first && self.tried as usize == self.connections.len() {
+            self.opening.end(self.now);
+        }
         first
     }
 

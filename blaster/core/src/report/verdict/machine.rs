@@ -120,8 +120,9 @@ fn near_the_end(evidence: &Evidence) -> Option<Finding> {
         (
             "ports_near_end",
             ports,
-            "local ports to the target are in use or waiting to be used again: keep connections alive, widen \
-             net.ipv4.ip_local_port_range, or set net.ipv4.tcp_tw_reuse=1",
+            "local ports to the target are in use or waiting to be used again: keep connections alive, \
+             connect from more addresses (--source-ips auto), widen net.ipv4.ip_local_port_range, or set \
+             net.ipv4.tcp_tw_reuse=1",
         ),
     ]
     .into_iter()
