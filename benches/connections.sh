@@ -12,7 +12,7 @@ source "$(dirname "${BASH_SOURCE[0]}")/support/common.sh"
 connections=200000 seconds=40 connect_rate=20000
 case ${1:-} in
   '') ;;
-  --quick) connections=5000 seconds=4 connect_rate=10000 ;;
+  --quick) connections=5000 seconds=3 connect_rate=10000 ;;
   *) fail "unknown argument $1: there is --quick" ;;
 esac
 need curl:curl python3:python3 taskset:util-linux unshare:util-linux ip:iproute2
