@@ -31,6 +31,23 @@ pub fn throttled() -> Option<Nanos> {
     })
 }
 
+/// Bytes that this process's group, or any above it, still lets it take, if that is limited.
+pub fn memory_left() -> Option<u64> {
+    let left = |folder: &Path, limit: &str, used: &str| -> Option<u64> {
+        let limit: u64 = read(folder, limit)?.trim().parse().ok()?;
+        Some(limit.saturating_sub(read(folder, used)?.trim().parse().ok()?))
+    };
+    let of_group = |group: &Group| match group {
+        Group::V2(folder) => left(folder, "memory.max", "memory.current"),
+        Group::V1(folder) => {
+            // The same path below another controller's folder.
+            let folder = folder.to_string_lossy().replacen("/cgroup/cpu", "/cgroup/memory", 1);
+            left(Path::new(&folder), "memory.limit_in_bytes", "memory.usage_in_bytes")
+        }
+    };
+    groups().iter().filter_map(of_group).min()
+}
+
 /// This process's own groups, the innermost first. Inside a container the root shows the container's.
 fn groups() -> Vec<Group> {
     fs::read_to_string("/proc/self/cgroup").map_or_else(|_| Vec::new(), |text| groups_of(&text))

@@ -48,6 +48,8 @@ pub enum Command {
     Run(Box<RunArgs>),
     /// Find out how much a target can take, and how sure that is
     Sweep(Box<SweepArgs>),
+    /// Is this machine ready for a plan, what gives out first, and how to put that right
+    Doctor(Box<DoctorArgs>),
     /// Serve the built-in target
     Sink(Box<SinkArgs>),
     /// List the presets, show what would be sent, check a template
@@ -222,6 +224,9 @@ pub struct RunArgs {
     /// Exit 0 (or 99) even if this machine was the limit
     #[arg(long, help_heading = "Judgement")]
     pub allow_invalid: bool,
+    /// Make this machine ready first, as root, and put it back afterwards (see `blaster doctor`)
+    #[arg(long, help_heading = "Load")]
+    pub tune: bool,
     /// Write the report (JSON) here; `-` is standard output
     #[arg(long, value_name = "FILE", help_heading = "Output")]
     pub json: Option<PathBuf>,
@@ -307,6 +312,43 @@ pub struct SweepArgs {
     /// Where to keep every trial as soon as it is done [default: the --json FILE and .journal, else a new blaster-sweep-….journal here]
     #[arg(long, value_name = "FILE", help_heading = "Output")]
     pub journal: Option<PathBuf>,
+}
+
+/// `blaster doctor`.
+#[derive(Clone, Debug, Args)]
+#[command(
+    mut_arg("json", |arg| arg.help("Write the diagnosis (JSON) here; `-` is standard output")),
+    mut_arg("duration", hide),
+    mut_arg("warmup", hide),
+    mut_arg("slo", hide),
+    mut_arg("hgrm", hide),
+    mut_arg("hlog", hide),
+    mut_arg("tags", hide),
+    mut_arg("timeout", hide),
+    mut_arg("tune", hide),
+    mut_arg("quiet", hide),
+    mut_arg("no_progress", hide),
+    mut_arg("allow_invalid", hide),
+)]
+pub struct DoctorArgs {
+    /// The plan.
+    #[command(flatten)]
+    pub run: RunArgs,
+    /// New connections a second to one address, all along, if the target closes them
+    #[arg(long, value_name = "N", default_value_t = 0, help_heading = "Load")]
+    pub new_connections: u64,
+    /// Set what the plan needs and this machine lacks, as root; all of it or nothing
+    #[arg(long, conflicts_with = "undo", help_heading = "Repair")]
+    pub fix: bool,
+    /// Put back what --fix has set
+    #[arg(long, help_heading = "Repair")]
+    pub undo: bool,
+    /// With --fix: also after a reboot, by files in /etc/sysctl.d and /etc/security/limits.d
+    #[arg(long, requires = "fix", help_heading = "Repair")]
+    pub persist: bool,
+    /// With --fix: change also what other programs of this machine feel
+    #[arg(long, requires = "fix", help_heading = "Repair")]
+    pub allow_shared: bool,
 }
 
 fn hide(arg: clap::Arg) -> clap::Arg {
@@ -508,8 +550,8 @@ fn tag(text: &str) -> Result<(String, String), String> {
 }
 
 /// Arguments of a run that say where results go and what they are worth: no business of whoever only sends a part of it.
-const OF_RESULTS: [&str; 8] =
-    ["json", "hgrm", "hlog", "tags", "quiet", "no_progress", "slo", "allow_invalid"];
+const OF_RESULTS: [&str; 9] =
+    ["json", "hgrm", "hlog", "tags", "quiet", "no_progress", "slo", "allow_invalid", "tune"];
 
 impl RunArgs {
     /// The arguments behind `matches`, of a command that has those of a run among its own, as [`Self::from_list`] takes them: for

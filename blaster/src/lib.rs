@@ -1,9 +1,11 @@
 //! The blaster as a library: what was typed ([`cli`]) becomes [`settings`], a [`run`] carries them out, [`output`] shows
 //! the report and [`results`] keeps it.
 
+pub mod calibrate;
 mod cgroup;
 pub mod cli;
 pub mod console;
+pub mod doctor;
 mod environment;
 pub mod exit;
 pub mod files;
@@ -24,6 +26,7 @@ pub mod sink_command;
 pub mod sources;
 pub mod sweep;
 mod tape;
+pub mod tuning;
 
 use std::collections::hash_map::RandomState;
 use std::hash::{BuildHasher, Hasher};

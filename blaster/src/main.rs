@@ -1,22 +1,26 @@
 //! The command: arguments in, a summary and an exit status out. Only here is anything printed or exited.
 
 use std::io::{IsTerminal, Write};
+use std::os::unix::process::parent_id;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::Context;
-use blaster::cli::{Cli, Command, PayloadsCommand, RunArgs, SinkArgs, SweepArgs};
+use blaster::cli::{Cli, Command, DoctorArgs, PayloadsCommand, RunArgs, SinkArgs, SweepArgs};
 use blaster::console::{self, Console};
+use blaster::doctor::{self, DoctorError};
 use blaster::exit;
 use blaster::output::summary;
 use blaster::payloads_command;
 use blaster::results::Results;
-use blaster::run::{RunError, run};
+use blaster::run::{RunError, run, survey};
 use blaster::settings::{Settings, UsageError};
 use blaster::sink_command;
 use blaster::sweep::live::Live;
 use blaster::sweep::trial::Local;
 use blaster::sweep::{SweepError, results as sweep_results, sweep};
+use blaster::tuning::scripts::Scripts;
+use blaster::tuning::tuned::{self, TuneError, Tuned};
 use blaster_core::report::Report;
 use blaster_ring::system;
 use blaster_sink::SinkError;
@@ -34,6 +38,7 @@ fn main() -> ExitCode {
         Some(Command::Sweep(args)) => {
             find(args, matches.subcommand().map(|(_, matches)| SweepArgs::list(matches)).unwrap_or_default())
         }
+        Some(Command::Doctor(args)) => examine(args),
         Some(Command::Sink(args)) => serve(args),
         Some(Command::Payloads(command)) => payloads(command),
     };
@@ -48,15 +53,19 @@ fn main() -> ExitCode {
 
 /// `blaster run`.
 fn drive(args: &RunArgs) -> anyhow::Result<u8> {
+    restore();
     let mut settings = Settings::new(args, blaster::random_seed())?;
     let results = Results::open(&settings.outputs)?;
     let stdout_is_taken = results.take_stdout();
     let silent = settings.outputs.quiet || settings.outputs.no_progress;
     let mut console = Console::new(silent, settings.plan.tags.iter().cloned().collect(), results)
         .context("cannot take over signals")?;
+    let tuned = if args.tune { Some(tune(args)?) } else { None };
     let outcome = run(&mut settings, &mut console);
     let results = console.finish();
-    let report = outcome?;
+    let changes = tuned.map(put_back).unwrap_or_default();
+    let mut report = outcome?;
+    report.environment.tuned = changes;
     let (footer, errors) = results.write(&report);
     let shown = if stdout_is_taken {
         show(&mut std::io::stderr(), std::io::stderr().is_terminal(), &report, footer)
@@ -73,6 +82,88 @@ fn drive(args: &RunArgs) -> anyhow::Result<u8> {
     }
     let status = exit::status(&report, settings.allow_invalid);
     Ok(if errors.is_empty() && is_shown || status == exit::INTERRUPTED { status } else { exit::FAILED })
+}
+
+/// What a run with `--tune` left behind that was killed.
+fn restore() {
+    match tuned::restore() {
+        Ok(lines) => lines
+            .iter()
+            .for_each(|line| say(&mut std::io::stderr(), &format!("of a run that was killed: {line}"))),
+        Err(error) => say(&mut std::io::stderr(), &format!("blaster: {error}")),
+    }
+}
+
+/// Makes this machine ready for a run.
+fn tune(args: &RunArgs) -> anyhow::Result<Tuned> {
+    // Laid out by itself: a run does that once.
+    let needs = survey(&mut Settings::new(args, 0)?)?.needs;
+    let tuned = Tuned::apply(&needs)?;
+    tuned.changes.iter().for_each(|change| say(&mut std::io::stderr(), &format!("set {change}")));
+    Ok(tuned)
+}
+
+/// What had been changed.
+fn put_back(tuned: Tuned) -> Vec<String> {
+    let changes = tuned.changes.clone();
+    if let Err(error) = tuned.put_back() {
+        say(&mut std::io::stderr(), &format!("blaster: {error}; the next start tries again"));
+    }
+    changes
+}
+
+/// `blaster doctor`.
+fn examine(args: &DoctorArgs) -> anyhow::Result<u8> {
+    restore();
+    if args.undo {
+        return repair("revert.sh", &[]);
+    }
+    if args.fix {
+        let mut arguments = survey(&mut Settings::new(&args.run, 0)?)?.needs;
+        arguments.new_connections = args.new_connections;
+        let mut arguments = arguments.arguments();
+        // Limits are those of the shell, whose next command is the run.
+        arguments.extend(["--pid".to_owned(), parent_id().to_string()]);
+        arguments.extend(args.persist.then(|| "--persist".to_owned()));
+        arguments.extend(args.allow_shared.then(|| "--allow-shared".to_owned()));
+        return repair("apply.sh", &arguments);
+    }
+    let diagnosis = doctor::examine(args, blaster::random_seed(), &mut doctor::Quiet)?;
+    let json = args.run.json.as_deref();
+    if let Some(path) = json {
+        diagnosis.write(path)?;
+    }
+    let takes_stdout = json.is_some_and(|path| path.as_os_str() == "-");
+    let text = |is_terminal: bool| {
+        let colour = is_terminal && std::env::var_os("NO_COLOR").is_none();
+        doctor::table::render(&diagnosis, console::width(), colour)
+    };
+    if takes_stdout {
+        let mut err = std::io::stderr();
+        let text = text(err.is_terminal());
+        print(&mut err, &text)?;
+    } else {
+        let mut out = std::io::stdout();
+        let text = text(out.is_terminal());
+        print(&mut out, &text)?;
+    }
+    Ok(if diagnosis.ready { exit::DONE } else { exit::FAILED })
+}
+
+/// Runs a script that changes the machine, and says what it said.
+fn repair(script: &str, arguments: &[String]) -> anyhow::Result<u8> {
+    let said = Scripts::new()?.run(script, arguments)?;
+    said.lines
+        .iter()
+        .for_each(|line| say(&mut std::io::stdout(), &line.replace("revert.sh", "blaster doctor --undo")));
+    if !said.complaint.is_empty() {
+        say(&mut std::io::stderr(), &format!("blaster: {}", said.complaint));
+    }
+    Ok(match said.status {
+        Some(0) => exit::DONE,
+        Some(2) => exit::USAGE,
+        _ => exit::FAILED,
+    })
 }
 
 /// `blaster sweep`.
@@ -172,8 +263,12 @@ fn failure_status(error: &anyhow::Error) -> u8 {
     if let Some(error) = error.downcast_ref::<SweepError>() {
         return error.status();
     }
+    if let Some(DoctorError::Run(error)) = error.downcast_ref() {
+        return exit::of_error(error);
+    }
     match error.downcast_ref::<RunError>() {
         Some(error) => exit::of_error(error),
+        None if error.is::<TuneError>() => exit::USAGE,
         None if matches!(error.downcast_ref(), Some(SinkError::Probe(_))) => exit::USAGE,
         None if error.is::<UsageError>() || error.is::<blaster::results::ResultError>() => exit::USAGE,
         None => exit::FAILED,

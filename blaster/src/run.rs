@@ -33,6 +33,7 @@ use crate::settings::{Settings, UsageError};
 use crate::shards::Shards;
 use crate::sources::{self, SourceError, SourceIps};
 use crate::tape::{self, Recorded, TapeError};
+use crate::tuning::Needs;
 
 use cpus::Cpus;
 use open::{open_connections, tell_of_opening};
@@ -202,6 +203,7 @@ pub fn prepare(settings: &mut Settings, watch: &mut impl Watch) -> Result<Prepar
         queue_discipline: environment::queue_discipline(),
         target_is_local,
         shared_core,
+        tuned: Vec::new(),
     };
 
     let port_spaces = port_spaces(&routes);
@@ -224,6 +226,35 @@ pub fn prepare(settings: &mut Settings, watch: &mut impl Watch) -> Result<Prepar
         timing: Timing { warmup: plan.warmup, duration: plan.duration, timeout: plan.timeout },
         sharing,
     })
+}
+
+/// What a plan asks of this machine, before anything of it is started.
+pub struct Survey {
+    /// In numbers.
+    pub needs: Needs,
+    /// CPUs the process may use.
+    pub allowed: Vec<usize>,
+    /// Of them those that the run may.
+    pub usable: Vec<usize>,
+}
+
+/// Finds out what a plan asks of this machine; starts nothing.
+pub fn survey(settings: &mut Settings) -> Result<Survey, RunError> {
+    let cpus = Cpus::choose(settings)?;
+    let addresses = addresses(settings)?;
+    let local = settings.built_in_sink || addresses.iter().flatten().any(|address| is_local(address.ip()));
+    let shards = settings.lay_out(cpus.usable.len() as u32, local && !cpus.explicit)?;
+    let routes = routes(settings, &addresses)?;
+    let needs = Needs {
+        rps: settings.peak_rate().map(|rate| rate.ceil() as u64),
+        connections: settings.plan.connections.into(),
+        addresses: port_spaces(&routes).max(1),
+        new_connections: 0,
+        cores: shards.into(),
+        sink: settings.built_in_sink,
+        local,
+    };
+    Ok(Survey { needs, allowed: cpus.allowed, usable: cpus.usable })
 }
 
 fn addresses(settings: &Settings) -> Result<Vec<Vec<SocketAddr>>, RunError> {

@@ -226,6 +226,7 @@ fn refuse(args: &SweepArgs) -> Result<(), SweepError> {
             "give the time for all of it with --budget",
         ),
         (run.warmup.is_some() && !is_ladder(args), "--warmup", "each trial has one already"),
+        (run.tune, "--tune", "run `blaster doctor --fix` with its highest rate before"),
         (run.hgrm.is_some(), "--hgrm", "every trial's histograms are in --json"),
         (run.hlog.is_some(), "--hlog", "every trial's histograms are in --json"),
     ];

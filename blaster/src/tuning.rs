@@ -1,26 +1,24 @@
-//! What of this machine matters to a plan, and how it is changed: the same list and the same scripts as in the folder `tuning`, which
-//! are part of this binary. [`knobs`] reads the list, [`machine`] what is there now, [`scripts`] apply and revert, [`tuned`]
-//! does both around a run.
+//! Making a machine ready for a plan, and putting it back: the scripts of the folder `tuning`, which are part of this binary.
+//!
+//! They are the only ones that know what matters (`knobs.conf`), read it and write it, so that a bare machine without the binary
+//! and a run with `--tune` do the same. [`scripts`] runs them, [`tuned`] does so around a run.
 
-pub mod expression;
-pub mod knobs;
-pub mod machine;
 pub mod scripts;
 pub mod tuned;
 
-use expression::Name;
+use std::fmt;
 
-/// What a plan needs of a machine, in the numbers that the list's expressions have.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// What a plan needs of a machine, in the numbers that the scripts take.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
 pub struct Needs {
-    /// Requests a second.
-    pub rps: u64,
+    /// Requests a second at most; none in closed loop.
+    pub rps: Option<u64>,
     /// All connections.
     pub connections: u64,
-    /// Connections to one address of the target.
-    pub per_address: u64,
+    /// Pairs of an address of this machine and one of the target that they share.
+    pub addresses: u64,
     /// New connections a second to one address, all along.
-    pub churn: u64,
+    pub new_connections: u64,
     /// Threads that send.
     pub cores: u64,
     /// The built-in target runs in the same process.
@@ -29,36 +27,33 @@ pub struct Needs {
     pub local: bool,
 }
 
-impl Needs {
-    fn value(&self, name: Name) -> Option<i64> {
-        let number = match name {
-            Name::Rps => self.rps,
-            Name::Connections => self.connections,
-            Name::PerAddress => self.per_address,
-            Name::Churn => self.churn,
-            Name::Cores => self.cores,
-            Name::Sink => self.sink.into(),
-            Name::Local => self.local.into(),
-            Name::Remote => (!self.local).into(),
-            Name::Now | Name::Want => return None,
-        };
-        i64::try_from(number).ok()
-    }
+/// Closed loop is as fast as answers come; the scripts want a number.
+const RPS_OF_CLOSED_LOOP: u64 = 100_000;
 
-    /// As arguments of the scripts.
+impl Needs {
+    /// As the scripts' arguments.
     pub fn arguments(&self) -> Vec<String> {
-        let addresses = self.connections.div_ceil(self.per_address.max(1)).max(1);
-        let numbers = [
-            ("--rps", self.rps),
+        let mut list: Vec<String> = [
+            ("--rps", self.rps.unwrap_or(RPS_OF_CLOSED_LOOP * self.cores)),
             ("--connections", self.connections),
-            ("--addresses", addresses),
-            ("--new-connections", self.churn),
+            ("--addresses", self.addresses),
+            ("--new-connections", self.new_connections),
             ("--cores", self.cores),
-        ];
-        let mut arguments: Vec<_> =
-            numbers.iter().flat_map(|(flag, number)| [(*flag).to_owned(), number.to_string()]).collect();
-        arguments.extend(self.sink.then(|| "--sink".to_owned()));
-        arguments.extend((self.local && !self.sink).then(|| "--local".to_owned()));
-        arguments
+        ]
+        .into_iter()
+        .flat_map(|(flag, number)| [flag.to_owned(), number.to_string()])
+        .collect();
+        match (self.sink, self.local) {
+            (true, _) => list.push("--sink".to_owned()),
+            (false, true) => list.push("--local".to_owned()),
+            (false, false) => {}
+        }
+        list
+    }
+}
+
+impl fmt::Display for Needs {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.arguments().join(" "))
     }
 }

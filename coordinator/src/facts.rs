@@ -87,6 +87,7 @@ pub fn environment_of(parts: &[&Environment]) -> Environment {
         queue_discipline: first.queue_discipline.clone(),
         target_is_local: parts.iter().any(|part| part.target_is_local),
         shared_core: parts.iter().any(|part| part.shared_core),
+        tuned: Vec::new(),
     }
 }
 

@@ -48,6 +48,9 @@ pub enum LeadError {
     /// Nodes that would each drive a target of their own.
     #[error("no target: name the server that all nodes drive, as in --target api:3000")]
     NoTarget,
+    /// Nobody's machine is changed from another.
+    #[error("--tune is each machine's own affair: run `blaster doctor --fix` on the nodes")]
+    Tune,
     /// More nodes wanted than there are.
     #[error("--min-nodes {wanted}, and there are {there}: lower it, or name more nodes")]
     MinNodes {
@@ -141,6 +144,9 @@ pub struct Plan {
 impl Plan {
     /// Understands the arguments of a run.
     pub fn new(cluster: &Cluster, args: &LeadArgs, matches: &ArgMatches, seed: u64) -> anyhow::Result<Self> {
+        if args.run.tune {
+            return Err(LeadError::Tune.into());
+        }
         let gathering = Gathering::default();
         let settings = Settings::part(&args.run, seed, &gathering, &one_of(cluster.hosts.len()))?;
         let job = Job { settings, list: RunArgs::list(matches), files: gathering.into_bundle() };

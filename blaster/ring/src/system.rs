@@ -149,12 +149,26 @@ pub enum Limit {
     LockedMemory,
 }
 
+impl Limit {
+    fn resource(self) -> libc::__rlimit_resource_t {
+        match self {
+            Self::Descriptors => libc::RLIMIT_NOFILE,
+            Self::LockedMemory => libc::RLIMIT_MEMLOCK,
+        }
+    }
+}
+
+/// The most that this process may raise a limit of its own to; `u64::MAX` is unlimited.
+pub fn hard_limit(limit: Limit) -> u64 {
+    let mut values = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    // SAFETY: INV-S1.
+    unsafe { libc::getrlimit(limit.resource(), &mut values) };
+    values.rlim_max
+}
+
 /// The soft limit after raising it to the hard one, as far as `wanted` needs; `u64::MAX` is unlimited.
 pub fn raise_limit(limit: Limit, wanted: u64) -> u64 {
-    let resource = match limit {
-        Limit::Descriptors => libc::RLIMIT_NOFILE,
-        Limit::LockedMemory => libc::RLIMIT_MEMLOCK,
-    };
+    let resource = limit.resource();
     let mut values = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
     // SAFETY: INV-S1.
     unsafe {

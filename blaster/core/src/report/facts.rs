@@ -139,6 +139,9 @@ pub struct Environment {
     pub target_is_local: bool,
     /// Whether generator and target have only one CPU between them.
     pub shared_core: bool,
+    /// What was set on this machine for the run alone, each as `name: was -> is`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub tuned: Vec<String>,
 }
 
 /// What the machine says of one shard.

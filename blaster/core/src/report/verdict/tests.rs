@@ -119,7 +119,7 @@ fn running_out_of_descriptors_is_this_machines_fault() {
     let mut starved = Evidence { achieved: Some(0.5), ..good() };
     starved.connect_failures[ConnectFailure::Limits as usize] = 7;
     let verdict = assert_verdict(&starved, Status::ClientLimited, Limiter::Client, &["connection_limits"]);
-    assert!(verdict.reasons[0].text.contains("ip_local_port_range"));
+    assert!(verdict.reasons[0].text.contains("--source-ips"));
 }
 
 #[test]

@@ -1,0 +1,216 @@
+//! `blaster doctor`: is this machine ready for a plan, and if not, why, and what gives out first?
+//!
+//! What is wanted of the machine is the scripts' list; what it can send of the plan is measured; what a container keeps from it is read here.
+//! Nothing needs root but putting things right.
+
+mod container;
+pub mod table;
+
+use std::path::Path;
+
+use blaster_core::report::Tool;
+use blaster_core::report::collector::FinishedInterval;
+use blaster_core::report::facts::PlanFacts;
+use blaster_ring::probe::probe;
+use blaster_ring::system::{self, Limit};
+use serde::Serialize;
+
+use crate::calibrate::{Calibration, calibrate};
+use crate::cli::DoctorArgs;
+use crate::files::Disk;
+use crate::limits;
+use crate::link;
+use crate::results::{Destination, ResultError};
+use crate::run::{Observer, RunError, Survey, Watch, survey};
+use crate::settings::{Place, Settings};
+use crate::tuning::Needs;
+use crate::tuning::scripts::{Finding, Scripts, State};
+
+/// The number of the layout.
+const SCHEMA: u32 = 1;
+
+/// A machine, and a plan.
+#[derive(Clone, Debug, Serialize)]
+pub struct Diagnosis {
+    /// Of this layout.
+    pub schema: u32,
+    /// Who looked.
+    pub tool: Tool,
+    /// The plan can work.
+    pub ready: bool,
+    /// What the plan needs.
+    pub plan: Needs,
+    /// Where to.
+    pub targets: Vec<String>,
+    /// What matters, the worst first.
+    pub findings: Vec<Finding>,
+    /// What keeps the run from starting, in the words that it would be refused with.
+    pub refused: Option<String>,
+    /// What a container, or whoever started this, keeps from it, and how to get it.
+    pub container: Vec<String>,
+    /// What this machine can do of the plan.
+    pub prediction: Prediction,
+}
+
+/// What a machine can do.
+#[derive(Clone, Debug, Serialize)]
+pub struct Prediction {
+    /// Requests per second; none if it was not measured.
+    pub rps: Option<f64>,
+    /// Each thing that ends somewhere.
+    pub ends: Vec<End>,
+    /// The one of them that the plan comes to first.
+    pub first: Option<String>,
+}
+
+/// Where something ends.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct End {
+    /// `cpu`, `link`, `ports`, `descriptors`, `memory`.
+    pub what: String,
+    /// At so many.
+    pub at: f64,
+    /// Of these: `requests/s` or `connections`.
+    pub of: String,
+    /// As a multiple of what the plan asks; none if that has no end itself.
+    pub times: Option<f64>,
+}
+
+/// Why there is no diagnosis.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum DoctorError {
+    /// The plan cannot be, or what was to be measured could not.
+    #[error(transparent)]
+    Run(Box<RunError>),
+    /// The scripts cannot be run.
+    #[error("cannot run the checks: {0}")]
+    Scripts(#[from] std::io::Error),
+}
+
+impl From<RunError> for DoctorError {
+    fn from(error: RunError) -> Self {
+        Self::Run(error.into())
+    }
+}
+
+/// Bytes of the kernel's and ours that a connection takes while it is idle (measured by `benches/connections.sh`).
+const BYTES_PER_CONNECTION: f64 = 6_000.0;
+
+/// Looks at this machine with a plan in mind. `watch` hears of the calibration.
+pub fn examine(args: &DoctorArgs, seed: u64, watch: &mut impl Observer) -> Result<Diagnosis, DoctorError> {
+    let mut settings = Settings::new(&args.run, seed).map_err(RunError::from)?;
+    let Survey { needs, allowed, usable } = survey(&mut settings)?;
+    let needs = Needs { new_connections: args.new_connections, ..needs };
+    let findings = Scripts::new()?.check(&needs.arguments())?;
+    let refused = probe().err().map(|error| error.to_string());
+    let calibration = match &refused {
+        Some(_) => None,
+        None => Some(calibrate(&args.run, seed, &Disk, &Place::whole(), &usable, &allowed, watch)?),
+    };
+    let stops = findings.iter().any(|finding| finding.state == State::Stops);
+    let senders = if needs.local { usable.len().saturating_sub(1).max(1) } else { usable.len() };
+    Ok(Diagnosis {
+        schema: SCHEMA,
+        tool: Tool { name: "blaster".to_owned(), version: env!("CARGO_PKG_VERSION").to_owned() },
+        ready: refused.is_none() && !stops,
+        plan: needs,
+        targets: settings.plan.targets.iter().map(ToString::to_string).collect(),
+        prediction: Prediction::of(&needs, calibration, senders),
+        container: container::advice(&needs),
+        findings,
+        refused,
+    })
+}
+
+impl Diagnosis {
+    /// Writes it, for programs.
+    pub fn write(&self, path: &Path) -> Result<(), ResultError> {
+        let text = serde_json::to_string_pretty(self).expect("only plain values and string keys") + "\n";
+        Destination::open(path)?.write(&text)
+    }
+}
+
+impl Prediction {
+    fn of(needs: &Needs, calibration: Option<Calibration>, senders: usize) -> Self {
+        let mut ends = Vec::new();
+        let mut end = |what: &str, of: &str, at: Option<f64>, asked: Option<f64>| {
+            let Some(at) = at else { return };
+            let times = asked.filter(|&asked| asked > 0.0).map(|asked| at / asked);
+            ends.push(End { what: what.to_owned(), at, of: of.to_owned(), times });
+        };
+        let (rps, connections) = (needs.rps.map(|rps| rps as f64), Some(needs.connections as f64));
+        let by_cpu = calibration.map(|calibration| calibration.per_cpu * senders as f64);
+        end("cpu", "requests/s", by_cpu, rps);
+        let by_link = calibration
+            .filter(|_| !needs.local)
+            .zip(link::fastest_bits())
+            .map(|(calibration, bits)| bits / 8.0 / calibration.bytes_per_request.max(1.0));
+        end("link", "requests/s", by_link, rps);
+        end("ports", "connections", Some((limits::local_ports() * needs.addresses) as f64), connections);
+        let spare = 64.0 + 16.0 * needs.cores as f64;
+        let ends_of_each = if needs.sink { 2.0 } else { 1.0 };
+        let descriptors = (system::hard_limit(Limit::Descriptors) as f64 - spare) / ends_of_each;
+        end("descriptors", "connections", Some(descriptors.max(0.0)), connections);
+        let memory =
+            container::memory_available().map(|bytes| bytes as f64 / BYTES_PER_CONNECTION / ends_of_each);
+        end("memory", "connections", memory, connections);
+        let of_plan = |end: &&End| end.times.is_some();
+        let first =
+            ends.iter().filter(of_plan).min_by(|a, b| a.times.partial_cmp(&b.times).expect("numbers"));
+        let first = first.map(|end| end.what.clone());
+        let rps = by_cpu.map(|cpu| by_link.map_or(cpu, |link| cpu.min(link)));
+        Self { rps, ends, first }
+    }
+}
+
+/// Nobody looks on while a doctor measures; Ctrl-C ends the process.
+pub struct Quiet;
+
+impl Watch for Quiet {
+    fn stops(&mut self) -> u32 {
+        0
+    }
+
+    fn say(&mut self, _line: &str) {}
+}
+
+impl Observer for Quiet {
+    fn starting(&mut self, _facts: &PlanFacts) {}
+
+    fn interval(&mut self, _interval: &FinishedInterval) {}
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NEEDS: Needs = Needs {
+        rps: Some(100_000),
+        connections: 50_000,
+        addresses: 1,
+        new_connections: 0,
+        cores: 1,
+        sink: false,
+        local: true,
+    };
+
+    #[test]
+    fn what_the_plan_comes_to_first_gives_out_first() {
+        let calibration = Calibration { per_cpu: 400_000.0, bytes_per_request: 300.0 };
+        let prediction = Prediction::of(&NEEDS, Some(calibration), 2);
+        assert_eq!(prediction.rps, Some(800_000.0));
+        let cpu = prediction.ends.iter().find(|end| end.what == "cpu").unwrap();
+        assert_eq!((cpu.times, cpu.of.as_str()), (Some(8.0), "requests/s"));
+        let slow = Calibration { per_cpu: 1.0, ..calibration };
+        assert_eq!(Prediction::of(&NEEDS, Some(slow), 1).first.as_deref(), Some("cpu"));
+    }
+
+    #[test]
+    fn in_closed_loop_no_rate_gives_out() {
+        let needs = Needs { rps: None, ..NEEDS };
+        let calibration = Calibration { per_cpu: 1.0, bytes_per_request: 300.0 };
+        let prediction = Prediction::of(&needs, Some(calibration), 1);
+        assert!(prediction.ends.iter().all(|end| end.of == "connections" || end.times.is_none()));
+    }
+}

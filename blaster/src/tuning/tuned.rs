@@ -1,0 +1,144 @@
+//! `--tune`: makes the machine ready, and puts it back: when the run is over, or, if it was killed, at the next start.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use super::Needs;
+use super::scripts::Scripts;
+
+/// Of these runs alone: what somebody applied by hand stays as it is.
+const STATE: &str = "run.state";
+
+/// Where records are kept, unless the environment says.
+const FOLDER: &str = "/var/lib/blaster";
+
+/// A machine that was made ready, and is put back when this is dropped.
+pub struct Tuned {
+    scripts: Scripts,
+    state: PathBuf,
+    /// What was set, a line each: `name: was -> is`.
+    pub changes: Vec<String>,
+    is_put_back: bool,
+}
+
+/// Why a machine is not made ready, or not put back.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum TuneError {
+    /// The scripts cannot be run.
+    #[error("cannot run the tuning scripts: {0}")]
+    Scripts(#[from] io::Error),
+    /// They could not, or would not.
+    #[error("--tune: {0}")]
+    Refused(String),
+    /// Another run has.
+    #[error("--tune: process {pid} has tuned this machine for a run of its own: wait until it is over")]
+    Taken {
+        /// Of that run.
+        pid: u32,
+    },
+    /// Not all is as it was.
+    #[error("the machine could not be put back: {0}")]
+    NotPutBack(String),
+}
+
+fn state_path() -> PathBuf {
+    std::env::var_os("BLASTER_STATE").map_or_else(|| PathBuf::from(FOLDER), PathBuf::from).join(STATE)
+}
+
+impl Tuned {
+    /// Makes the machine ready for a plan.
+    pub fn apply(needs: &Needs) -> Result<Self, TuneError> {
+        let state = state_path();
+        if let Some(pid) = owner(&state) {
+            return Err(TuneError::Taken { pid });
+        }
+        let scripts = Scripts::new()?;
+        let own = std::process::id().to_string();
+        let mut arguments = needs.arguments();
+        for (flag, value) in
+            [("--pid", own.as_str()), ("--owner", own.as_str()), ("--state", &state.to_string_lossy())]
+        {
+            arguments.extend([flag.to_owned(), value.to_owned()]);
+        }
+        let said = scripts.run("apply.sh", &arguments)?;
+        if said.status != Some(0) {
+            let why = said.complaint.strip_prefix("apply.sh: ").unwrap_or(&said.complaint);
+            return Err(TuneError::Refused(why.to_owned()));
+        }
+        Ok(Self { scripts, state, changes: changes(&said.lines), is_put_back: false })
+    }
+
+    /// Puts it back.
+    pub fn put_back(mut self) -> Result<(), TuneError> {
+        self.is_put_back = true;
+        revert(&self.scripts, &self.state).map(drop)
+    }
+}
+
+impl Drop for Tuned {
+    fn drop(&mut self) {
+        if !self.is_put_back {
+            let _ = revert(&self.scripts, &self.state);
+        }
+    }
+}
+
+/// What apply.sh says it set.
+fn changes(lines: &[String]) -> Vec<String> {
+    lines.iter().filter_map(|line| line.strip_prefix("set ")).map(|change| change.trim().to_owned()).collect()
+}
+
+fn revert(scripts: &Scripts, state: &Path) -> Result<Vec<String>, TuneError> {
+    if !state.exists() {
+        return Ok(Vec::new());
+    }
+    let arguments = ["--state".to_owned(), state.to_string_lossy().into_owned()];
+    let said = scripts.run("revert.sh", &arguments)?;
+    if said.status == Some(0) { Ok(said.lines) } else { Err(TuneError::NotPutBack(said.complaint)) }
+}
+
+/// Puts back what a run left behind that was killed. What was put back, a line each.
+pub fn restore() -> Result<Vec<String>, TuneError> {
+    let state = state_path();
+    if !state.exists() || owner(&state).is_some() {
+        return Ok(Vec::new());
+    }
+    revert(&Scripts::new()?, &state)
+}
+
+/// The process that tuned the machine, if it is still there.
+fn owner(state: &Path) -> Option<u32> {
+    let text = fs::read_to_string(state).ok()?;
+    let mut parts = text.lines().find_map(|line| line.strip_prefix("owner|"))?.split('|');
+    let (pid, started) = (parts.next()?, parts.next()?);
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    // Behind the name, which may have anything in it, the 20th field; a later process of that number began later.
+    let is_it = stat.rsplit_once(") ")?.1.split(' ').nth(19)? == started;
+    let same_boot = text.lines().find_map(|line| line.strip_prefix("boot|"))
+        == fs::read_to_string("/proc/sys/kernel/random/boot_id").ok().as_deref().map(str::trim);
+    if is_it && same_boot { pid.parse().ok() } else { None }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_set_is_told_apart_from_what_was_not() {
+        let lines = ["set        net.core.somaxconn: 4096 -> 9000", "left alone x: y", "nothing to change"]
+            .map(str::to_owned);
+        assert_eq!(changes(&lines), ["net.core.somaxconn: 4096 -> 9000"]);
+    }
+
+    #[test]
+    fn a_state_file_that_is_none_has_no_owner() {
+        let path = std::env::temp_dir().join(format!("blaster-no-state-{}", std::process::id()));
+        for text in ["", "owner|", "owner|1", "owner|1|0\nboot|x", "owner|999999999|5\nboot|x"] {
+            fs::write(&path, text).unwrap();
+            assert_eq!(owner(&path), None, "{text}");
+        }
+        fs::remove_file(&path).unwrap();
+    }
+}
