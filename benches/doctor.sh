@@ -39,11 +39,14 @@ most() {
   echo "$low"
 }
 
-row() { python3 -c '
+row() {
+  python3 -c '
 import sys
 what, said, came = sys.argv[1], float(sys.argv[2]), float(sys.argv[3])
 off = said / came - 1
-print(f"| {what} | {said:,.0f} | {came:,.0f} | {off:+.1%} {\"PASS\" if abs(off) <= 0.2 else \"FAIL\"} |")' "$@"; }
+verdict = "PASS" if abs(off) <= 0.2 else "FAIL"
+print(f"| {what} | {said:,.0f} | {came:,.0f} | {off:+.1%} {verdict} |")' "$@"
+}
 
 printf '## Doctor\n\n'
 machine
