@@ -13,11 +13,11 @@ use blaster_core::report::collector::FinishedInterval;
 use blaster_core::report::facts::PlanFacts;
 use blaster_ring::probe::probe;
 use blaster_ring::system::{self, Limit};
-use serde::Serialize;
+use payloads::Files;
+use serde::{Deserialize, Serialize};
 
 use crate::calibrate::{Calibration, calibrate};
-use crate::cli::DoctorArgs;
-use crate::files::Disk;
+use crate::cli::RunArgs;
 use crate::limits;
 use crate::link;
 use crate::results::{Destination, ResultError};
@@ -30,7 +30,7 @@ use crate::tuning::scripts::{Finding, Scripts, State};
 const SCHEMA: u32 = 1;
 
 /// A machine, and a plan.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Diagnosis {
     /// Of this layout.
     pub schema: u32,
@@ -53,7 +53,7 @@ pub struct Diagnosis {
 }
 
 /// What a machine can do.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Prediction {
     /// Requests per second; none if it was not measured.
     pub rps: Option<f64>,
@@ -64,7 +64,7 @@ pub struct Prediction {
 }
 
 /// Where something ends.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct End {
     /// `cpu`, `link`, `ports`, `descriptors`, `memory`.
     pub what: String,
@@ -97,16 +97,31 @@ impl From<RunError> for DoctorError {
 /// Bytes of the kernel's and ours that a connection takes while it is idle (measured by `benches/connections.sh`).
 const BYTES_PER_CONNECTION: f64 = 6_000.0;
 
+/// A plan, or a node's part of one.
+pub struct Question<'a> {
+    /// Of the whole run.
+    pub args: &'a RunArgs,
+    /// Of it.
+    pub seed: u64,
+    /// That the arguments name.
+    pub files: &'a dyn Files,
+    /// Which part.
+    pub place: &'a Place,
+    /// A second, all along, of this part.
+    pub new_connections: u64,
+}
+
 /// Looks at this machine with a plan in mind. `watch` hears of the calibration.
-pub fn examine(args: &DoctorArgs, seed: u64, watch: &mut impl Observer) -> Result<Diagnosis, DoctorError> {
-    let mut settings = Settings::new(&args.run, seed).map_err(RunError::from)?;
+pub fn examine(question: &Question<'_>, watch: &mut impl Observer) -> Result<Diagnosis, DoctorError> {
+    let &Question { args, seed, files, place, new_connections } = question;
+    let mut settings = Settings::part(args, seed, files, place).map_err(RunError::from)?;
     let Survey { needs, allowed, usable } = survey(&mut settings)?;
-    let needs = Needs { new_connections: args.new_connections, ..needs };
+    let needs = Needs { new_connections, ..needs };
     let findings = Scripts::new()?.check(&needs.arguments())?;
     let refused = probe().err().map(|error| error.to_string());
     let calibration = match &refused {
         Some(_) => None,
-        None => Some(calibrate(&args.run, seed, &Disk, &Place::whole(), &usable, &allowed, watch)?),
+        None => Some(calibrate(args, seed, files, place, &usable, &allowed, watch)?),
     };
     let stops = findings.iter().any(|finding| finding.state == State::Stops);
     let senders = if needs.local { usable.len().saturating_sub(1).max(1) } else { usable.len() };

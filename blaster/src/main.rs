@@ -10,11 +10,12 @@ use blaster::cli::{Cli, Command, DoctorArgs, PayloadsCommand, RunArgs, SinkArgs,
 use blaster::console::{self, Console};
 use blaster::doctor::{self, DoctorError};
 use blaster::exit;
+use blaster::files::Disk;
 use blaster::output::summary;
 use blaster::payloads_command;
 use blaster::results::Results;
 use blaster::run::{RunError, run, survey};
-use blaster::settings::{Settings, UsageError};
+use blaster::settings::{Place, Settings, UsageError};
 use blaster::sink_command;
 use blaster::sweep::live::Live;
 use blaster::sweep::trial::Local;
@@ -128,7 +129,14 @@ fn examine(args: &DoctorArgs) -> anyhow::Result<u8> {
         arguments.extend(args.allow_shared.then(|| "--allow-shared".to_owned()));
         return repair("apply.sh", &arguments);
     }
-    let diagnosis = doctor::examine(args, blaster::random_seed(), &mut doctor::Quiet)?;
+    let question = doctor::Question {
+        args: &args.run,
+        seed: blaster::random_seed(),
+        files: &Disk,
+        place: &Place::whole(),
+        new_connections: args.new_connections,
+    };
+    let diagnosis = doctor::examine(&question, &mut doctor::Quiet)?;
     let json = args.run.json.as_deref();
     if let Some(path) = json {
         diagnosis.write(path)?;

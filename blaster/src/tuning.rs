@@ -9,7 +9,7 @@ pub mod tuned;
 use std::fmt;
 
 /// What a plan needs of a machine, in the numbers that the scripts take.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Needs {
     /// Requests a second at most; none in closed loop.
     pub rps: Option<u64>,

@@ -169,6 +169,10 @@ impl Host {
                 self.agent.handle_measured(rate);
                 self.let_go();
             }
+            Some(Happening::Examined(diagnosis)) => {
+                self.agent.handle_examined(diagnosis);
+                self.let_go();
+            }
             Some(Happening::Failed(why)) => self.agent.handle_failed(why),
             Some(Happening::TookOver(refused)) => self.agent.handle_took_over(refused),
             Some(Happening::Seen(delta)) => self.agent.handle_delta(*delta),
@@ -192,6 +196,10 @@ impl Host {
                 Act::Measure(task) => {
                     self.let_go();
                     self.drive = Some(Drive::measure(*task, self.bounds.clone(), self.before.take()));
+                }
+                Act::Examine(task) => {
+                    self.let_go();
+                    self.drive = Some(Drive::examine(*task, self.bounds.clone(), self.before.take()));
                 }
                 Act::Start(at) => self.tell(Order::Start(at)),
                 Act::Permit(until) => self.tell(Order::Permit(until)),

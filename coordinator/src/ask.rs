@@ -1,21 +1,28 @@
-//! `coordinator status` and `coordinator stop`: a question to all nodes, and their answers.
+//! `coordinator status`, `coordinator doctor` and `coordinator stop`: a question to all nodes, and their answers.
 
 use std::fmt::Write as _;
-use std::io::Write as _;
+use std::io::{IsTerminal, Write as _};
 use std::time::Duration;
 
 use anyhow::Context;
+use blaster::cli::RunArgs;
+use blaster::console;
+use blaster::doctor::{Diagnosis, table};
+use blaster::files::Gathering;
+use blaster::settings::Settings;
 use blaster_core::report::units::grouped;
 use blaster_ring::system;
+use clap::ArgMatches;
 use coordinator_protocol::clock::{ClockFilter, Offset};
-use coordinator_protocol::message::{Status, ToAgent, ToLeader};
+use coordinator_protocol::message::{RunId, Status, Task, ToAgent, ToLeader};
 use serde_json::{Value, json};
 use tokio::time::{Instant, interval, sleep_until};
 
-use crate::cli::{NodesArgs, StatusArgs, StopArgs};
+use crate::cli::{ExamineArgs, NodesArgs, StatusArgs, StopArgs};
+use crate::facts::{pack, unpack};
 use crate::hosts::Host;
 use crate::nodes::{Nodes, Word};
-use crate::plan::{LeadError, read_hosts};
+use crate::plan::{LeadError, one_of, random, read_hosts};
 use crate::secret::Secret;
 
 /// Longest wait for answers.
@@ -34,7 +41,7 @@ struct Answer {
 
 /// Shows every node.
 pub async fn status(args: &StatusArgs) -> anyhow::Result<u8> {
-    let answers = ask(&args.nodes, ToAgent::Status, true).await?;
+    let answers = ask(&args.nodes, |_, _| ToAgent::Status, Patience::COMPARES).await?;
     let ready = answers.iter().all(|answer| answer.problem().is_none());
     let stdout_is_taken = args.json.as_ref().is_some_and(|path| path.as_os_str() == "-");
     if let Some(path) = &args.json {
@@ -53,7 +60,7 @@ pub async fn status(args: &StatusArgs) -> anyhow::Result<u8> {
 
 /// Stops whatever run the nodes have.
 pub async fn stop(args: &StopArgs) -> anyhow::Result<u8> {
-    let answers = ask(&args.nodes, ToAgent::Stop, false).await?;
+    let answers = ask(&args.nodes, |_, _| ToAgent::Stop, Patience::SHORT).await?;
     let mut text = String::new();
     for answer in &answers {
         let what = match &answer.said {
@@ -68,7 +75,80 @@ pub async fn stop(args: &StopArgs) -> anyhow::Result<u8> {
     Ok(u8::from(!answers.iter().all(|answer| matches!(answer.said, Ok(ToLeader::Stopped(_))))))
 }
 
-async fn ask(args: &NodesArgs, question: ToAgent, compare: bool) -> anyhow::Result<Vec<Answer>> {
+/// Asks every node whether it is ready for its part of a plan.
+pub async fn doctor(args: &ExamineArgs, matches: &ArgMatches) -> anyhow::Result<u8> {
+    let path = args.nodes.nodes.as_ref().ok_or(LeadError::NoNodes)?;
+    let gathering = Gathering::default();
+    let hosts = read_hosts(path)?;
+    // What cannot be is told here, and once.
+    let settings = Settings::part(&args.run, blaster::random_seed(), &gathering, &one_of(hosts.len()))?;
+    if settings.built_in_sink {
+        return Err(LeadError::NoTarget.into());
+    }
+    let task = Task {
+        run: RunId(random()),
+        args: RunArgs::list(matches),
+        files: pack(&gathering.into_bundle()),
+        seed: settings.plan.seed,
+        index: 0,
+        weights: hosts.iter().map(|host| host.weight).collect(),
+    };
+    let question =
+        |node: usize, _: &Host| ToAgent::Examine(Box::new(Task { index: node as u32, ..task.clone() }));
+    let answers = ask(&args.nodes, question, Patience::MEASURES).await?;
+    let ready = answers.iter().all(|answer| answer.diagnosis().is_ok_and(|diagnosis| diagnosis.ready));
+    let stdout_is_taken = args.run.json.as_ref().is_some_and(|path| path.as_os_str() == "-");
+    if let Some(path) = &args.run.json {
+        let each = answers.iter().map(|answer| match answer.diagnosis() {
+            Ok(diagnosis) => json!({ "name": answer.name, "diagnosis": diagnosis }),
+            Err(why) => json!({ "name": answer.name, "problem": why }),
+        });
+        let text = format!("{:#}\n", Value::Array(each.collect()));
+        if stdout_is_taken {
+            put(&text);
+        } else {
+            std::fs::write(path, text).with_context(|| format!("cannot write {}", path.display()))?;
+        }
+    }
+    if !stdout_is_taken {
+        let colour = std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none();
+        for answer in &answers {
+            let text = match answer.diagnosis() {
+                Ok(diagnosis) => table::render(&diagnosis, console::width(), colour),
+                Err(why) => format!("✗ {why}\n"),
+            };
+            put(&format!("== {}\n{text}\n", answer.name));
+        }
+    }
+    Ok(u8::from(!ready))
+}
+
+/// How nodes are asked.
+#[derive(Clone, Copy)]
+struct Patience {
+    /// Clocks are compared, and the agent knows that it is waited for, so often; none if not at all.
+    ping_every: Option<Duration>,
+    /// Whether to go on with that once all have answered.
+    compares: bool,
+    /// Longest wait for answers.
+    answers_max: Duration,
+}
+
+impl Patience {
+    const SHORT: Self = Self { ping_every: None, compares: false, answers_max: ANSWERS_MAX };
+    const COMPARES: Self = Self { ping_every: Some(COMPARE_EVERY), compares: true, answers_max: ANSWERS_MAX };
+    const MEASURES: Self = Self {
+        ping_every: Some(Duration::from_secs(1)),
+        compares: false,
+        answers_max: Duration::from_secs(30),
+    };
+}
+
+async fn ask(
+    args: &NodesArgs,
+    question: impl Fn(usize, &Host) -> ToAgent,
+    patience: Patience,
+) -> anyhow::Result<Vec<Answer>> {
     let path = args.nodes.as_ref().ok_or(LeadError::NoNodes)?;
     let hosts = read_hosts(path)?;
     let secret = Secret::read(&Secret::path(args.secret.as_deref()))?;
@@ -76,19 +156,19 @@ async fn ask(args: &NodesArgs, question: ToAgent, compare: bool) -> anyhow::Resu
     (0..nodes.count()).for_each(|node| nodes.connect(node));
     let mut said: Vec<Option<Result<ToLeader, String>>> = vec![None; hosts.len()];
     let mut clocks = vec![ClockFilter::default(); hosts.len()];
-    let mut pings = interval(COMPARE_EVERY);
-    let mut until = Instant::now() + ANSWERS_MAX;
+    let mut pings = interval(patience.ping_every.unwrap_or(COMPARE_EVERY));
+    let mut until = Instant::now() + patience.answers_max;
     let mut complete = false;
     loop {
         if !complete && said.iter().all(Option::is_some) {
             complete = true;
-            until = until.min(Instant::now() + if compare { COMPARE_FOR } else { Duration::ZERO });
+            until = until.min(Instant::now() + if patience.compares { COMPARE_FOR } else { Duration::ZERO });
         }
         tokio::select! {
             () = sleep_until(until) => break,
-            _ = pings.tick(), if compare => (0..hosts.len()).for_each(|node| nodes.ping(node)),
+            _ = pings.tick(), if patience.ping_every.is_some() => (0..hosts.len()).for_each(|node| nodes.ping(node)),
             (node, word) = nodes.next() => match word {
-                Word::Connected => nodes.say(node, &question),
+                Word::Connected => nodes.say(node, &question(node, &hosts[node])),
                 Word::Closed(why) => {
                     said[node].get_or_insert(Err(why));
                 }
@@ -112,6 +192,18 @@ async fn ask(args: &NodesArgs, question: ToAgent, compare: bool) -> anyhow::Resu
 }
 
 impl Answer {
+    /// What it found out about its machine.
+    fn diagnosis(&self) -> Result<Diagnosis, String> {
+        match &self.said {
+            Ok(ToLeader::Examined { diagnosis, .. }) => unpack(diagnosis)
+                .ok_or_else(|| "its diagnosis cannot be read: run the same version on all nodes".to_owned()),
+            Ok(ToLeader::Refused { why, .. }) => Err(why.clone()),
+            Ok(ToLeader::Busy(holder)) => Err(format!("{} has its run, for {}", holder.leader, holder.held)),
+            Ok(_) => Err("it gave an answer that makes no sense".to_owned()),
+            Err(why) => Err(why.clone()),
+        }
+    }
+
     fn status(&self) -> Option<&Status> {
         match &self.said {
             Ok(ToLeader::Status(status)) => Some(status),

@@ -18,7 +18,7 @@ use crate::allowed::Allowed;
         coordinator run --local 2 --rps 200k                          two agents and a target on this machine\n  \
         coordinator secret cluster.secret                             once; copy it to every node\n  \
         coordinator agent --listen 10.0.0.7:7400                      on every node\n  \
-        coordinator status --nodes hosts.txt                          are they ready?\n  \
+        coordinator status --nodes hosts.txt                          are they there?\n  \
         coordinator run --nodes hosts.txt --rps 5m --target api:3000  all together\n  \
         coordinator sweep --nodes hosts.txt --target api:3000         how much does it take?\n\n\
         Exit status of run and sweep: 0 done, 1 failed or nothing answered, 2 bad usage, 3 client-limited, 99 an SLO failed, 130 interrupted"
@@ -40,6 +40,8 @@ pub enum Command {
     Agent(AgentArgs),
     /// Show every node: version, cores, clock, limits; starts nothing
     Status(StatusArgs),
+    /// Is every node ready for its part of a plan, and what gives out first there
+    Doctor(Box<ExamineArgs>),
     /// Stop whatever run the nodes have
     Stop(StopArgs),
     /// Make the file that leader and agents share
@@ -136,6 +138,17 @@ pub struct StatusArgs {
     /// Write the answer as JSON here; `-` is standard output
     #[arg(long, value_name = "FILE")]
     pub json: Option<PathBuf>,
+}
+
+/// `coordinator doctor`.
+#[derive(Clone, Debug, Args)]
+pub struct ExamineArgs {
+    /// The nodes.
+    #[command(flatten)]
+    pub nodes: NodesArgs,
+    /// The plan: totals over all nodes, but for --threads and --cores.
+    #[command(flatten)]
+    pub run: RunArgs,
 }
 
 /// `coordinator stop`.

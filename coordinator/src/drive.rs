@@ -65,6 +65,8 @@ pub enum Happening {
     Ready(Box<Ready>, Vec<usize>),
     /// This machine can send so many requests per second of it.
     Measured(u64),
+    /// How it stands with this machine, packed.
+    Examined(Vec<u8>),
     /// It cannot be.
     Failed(String),
     /// It sends what it was told to take over; or why not.
@@ -90,6 +92,17 @@ impl Drive {
             let mut host = Host { bounds: &bounds, orders, remarks: Vec::new() };
             let _ = tell.send(match measure::rate(&task, &mut host) {
                 Ok(rate) => Happening::Measured(rate),
+                Err(why) => Happening::Failed(why),
+            });
+        })
+    }
+
+    /// Begins to find out whether this machine is ready for a run, once `before` is gone.
+    pub fn examine(task: Task, bounds: Bounds, before: Option<JoinHandle<()>>) -> Self {
+        Self::on_thread(before, move |orders, tell| {
+            let mut host = Host { bounds: &bounds, orders, remarks: Vec::new() };
+            let _ = tell.send(match measure::diagnosis(&task, &mut host) {
+                Ok(diagnosis) => Happening::Examined(pack(&diagnosis)),
                 Err(why) => Happening::Failed(why),
             });
         })

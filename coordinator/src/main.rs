@@ -36,6 +36,10 @@ fn main() -> ExitCode {
         }
         Command::Agent(args) => serve(args),
         Command::Status(args) => wait(ask::status(args)),
+        Command::Doctor(args) => {
+            let (_, matches) = matches.subcommand().expect("doctor is one");
+            wait(ask::doctor(args, matches))
+        }
         Command::Stop(args) => wait(ask::stop(args)),
         Command::Secret { file } => make_secret(file),
     };

@@ -1,9 +1,11 @@
-//! `--weights calibrated`: what this machine can send of a run, found out against a target within itself.
+//! What an agent finds out about its own machine: for `coordinator doctor` whether it is ready, for `--weights calibrated` what it can
+//! send of a run, against a target within itself.
 //!
 //! A rate that one half of the CPUs reached is said of all, since in the run all of them send: it is a weight next to other nodes', not a
 //! promise.
 
 use blaster::calibrate::calibrate;
+use blaster::doctor::{Diagnosis, Question, examine};
 use coordinator_protocol::message::Task;
 
 use crate::drive::{Host, Part, understand};
@@ -16,4 +18,12 @@ pub fn rate(task: &Task, host: &mut Host<'_>) -> Result<u64, String> {
     let calibration = calibrate(&args, task.seed, &files, &place, &cpus, allowed, host)
         .map_err(|error| format!("cannot measure itself: {error}"))?;
     Ok((calibration.per_cpu * cpus.len() as f64) as u64)
+}
+
+/// How it stands with this machine, for its part of a run.
+pub fn diagnosis(task: &Task, host: &mut Host<'_>) -> Result<Diagnosis, String> {
+    let Part { args, files, place } = understand(task, host.bounds)?;
+    let question =
+        Question { args: &args, seed: task.seed, files: &files, place: &place, new_connections: 0 };
+    examine(&question, host).map_err(|error| error.to_string())
 }

@@ -228,7 +228,8 @@ pub fn read_hosts(path: &Path) -> Result<Vec<Host>, LeadError> {
     hosts::parse(&text).map_err(|error| LeadError::Hosts { path: name(), error })
 }
 
-fn random() -> u128 {
+/// 128 bits that nobody else has.
+pub fn random() -> u128 {
     let mut bytes = [0; 16];
     rustls::crypto::ring::default_provider()
         .secure_random

@@ -32,7 +32,7 @@ pub struct Said {
 }
 
 /// One thing of a machine that matters to a plan.
-#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Finding {
     /// How it stands.
     pub state: State,
@@ -47,7 +47,7 @@ pub struct Finding {
 }
 
 /// How a knob stands.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, serde::Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum State {
     /// The plan cannot work like that.

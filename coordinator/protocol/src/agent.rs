@@ -38,6 +38,8 @@ pub enum Act {
     Prepare(Box<Task>),
     /// Find out what this machine can send of it; answered with [`Agent::handle_measured`] or [`Agent::handle_failed`].
     Measure(Box<Task>),
+    /// Find out whether this machine is ready for it; answered with [`Agent::handle_examined`] or [`Agent::handle_failed`].
+    Examine(Box<Task>),
     /// Request times count from then, by this machine's clock.
     Start(Nanos),
     /// Send until then.
@@ -143,6 +145,11 @@ impl Agent {
                     self.acts.push_back(Act::Measure(task));
                 }
             }
+            ToAgent::Examine(task) => {
+                if self.hold(link, from, now, &task, Phase::Measuring) {
+                    self.acts.push_back(Act::Examine(task));
+                }
+            }
             ToAgent::Prepare(task) => {
                 if self.hold(link, from, now, &task, Phase::Preparing) {
                     self.acts.push_back(Act::Prepare(task));
@@ -216,6 +223,13 @@ impl Agent {
         let Some(held) = self.run.take_if(|held| held.phase == Phase::Measuring) else { return };
         self.log(format!("measured {rate} requests/s"));
         self.say_if(held.link, ToLeader::Measured { run: held.id, rate });
+    }
+
+    /// How it stands with this machine is known, likewise.
+    pub fn handle_examined(&mut self, diagnosis: Vec<u8>) {
+        let Some(held) = self.run.take_if(|held| held.phase == Phase::Measuring) else { return };
+        self.log("examined this machine".to_owned());
+        self.say_if(held.link, ToLeader::Examined { run: held.id, diagnosis });
     }
 
     /// The run is ready.

@@ -564,6 +564,7 @@ impl Leader {
             ToLeader::Stopped(_)
             | ToLeader::Refused { .. }
             | ToLeader::Measured { .. }
+            | ToLeader::Examined { .. }
             | ToLeader::TookOver { .. }
             | ToLeader::Ready { .. }
             | ToLeader::Delta { .. }

@@ -9,7 +9,7 @@ use crate::delta::Delta;
 use crate::shares::Part;
 
 /// Of all that is said here; a change that the other side would misunderstand changes it.
-pub const VERSION: u8 = 2;
+pub const VERSION: u8 = 3;
 
 /// A run, unlike any other.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -23,6 +23,8 @@ pub enum ToAgent {
     /// Find out what this node can send of a run, against a target of its own. Answered with [`ToLeader::Measured`] or
     /// [`ToLeader::Refused`].
     Measure(Box<Task>),
+    /// Is your machine ready for your part of such a run? Answered with [`ToLeader::Examined`] or [`ToLeader::Refused`].
+    Examine(Box<Task>),
     /// Get ready for a run, in place of one of the same leader that was not started. Answered with [`ToLeader::Ready`] or
     /// [`ToLeader::Refused`].
     Prepare(Box<Task>),
@@ -102,6 +104,13 @@ pub enum ToLeader {
         run: RunId,
         /// Requests per second, whole: a rate is no more exact than that.
         rate: u64,
+    },
+    /// How it stands with its machine.
+    Examined {
+        /// Which run.
+        run: RunId,
+        /// As its shell packs it.
+        diagnosis: Vec<u8>,
     },
     /// Its connections are open.
     Ready {

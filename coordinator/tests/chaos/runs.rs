@@ -257,3 +257,39 @@ fn status_shows_every_node_and_what_keeps_it_from_a_run() {
         assert!(ended.stdout.contains(part), "no {part:?} in {}", ended.stdout);
     }
 }
+
+#[test]
+fn doctor_asks_every_node_about_its_own_machine() {
+    let world = World::new();
+    let agents = [world.agent(&[]), world.agent(&[])];
+    let nobody = "127.0.0.1:9".parse().unwrap();
+    let examine = |nodes: &[std::net::SocketAddr], connections: &str| {
+        let mut command = Command::new(COORDINATOR);
+        command.arg("doctor").arg("--nodes").arg(world.hosts(nodes)).arg("--secret").arg(world.secret());
+        command.args([
+            "--target",
+            &world.sink.address().to_string(),
+            "--rps",
+            "1k",
+            "--tape",
+            "16",
+            "-c",
+            connections,
+        ]);
+        let json = world.path("doctor.json");
+        let ended = Process::start(command.arg("--json").arg(&json)).end();
+        let text = std::fs::read_to_string(json).unwrap_or_default();
+        (ended, serde_json::from_str::<Value>(&text).unwrap_or_default())
+    };
+    let [first, second] = agents.each_ref().map(|agent| agent.address);
+    let (ended, found) = examine(&[first, second], "50");
+    assert_eq!(ended.status, Some(0), "{ended:?}");
+    let plans: Vec<_> = (0..2).map(|node| found[node]["diagnosis"]["plan"]["connections"].as_u64()).collect();
+    assert_eq!(plans, [Some(25), Some(25)], "{found}");
+    assert!(found[0]["diagnosis"]["prediction"]["rps"].as_f64().is_some_and(|rps| rps > 0.0), "{found}");
+    // Nobody has so many ports.
+    let (ended, found) = examine(&[first, nobody], "1000000");
+    assert_eq!(ended.status, Some(1), "{ended:?}");
+    assert_eq!(found[0]["diagnosis"]["ready"], false, "{found}");
+    assert!(found[1]["problem"].is_string() && ended.stdout.contains("not ready"), "{ended:?}");
+}

@@ -69,7 +69,10 @@ impl Machine {
             }
             (Job::Measuring, _) => {
                 self.job = Job::None;
-                self.agent.handle_measured(source.number());
+                match source.below(2) {
+                    0 => self.agent.handle_measured(source.number()),
+                    _ => self.agent.handle_examined(Vec::new()),
+                }
             }
             (Job::Preparing, _) => {
                 self.job = Job::Ready;
@@ -102,7 +105,7 @@ impl Machine {
             match act {
                 Act::Say(link, message) => said.push((link, *message)),
                 Act::Prepare(_) => self.begin(Job::Preparing),
-                Act::Measure(_) => self.begin(Job::Measuring),
+                Act::Measure(_) | Act::Examine(_) => self.begin(Job::Measuring),
                 Act::Permit(_) => {
                     assert!(matches!(self.job, Job::Ready | Job::Running), "permitted in {:?}", self.job);
                     self.permitted = true;

@@ -64,7 +64,8 @@ impl Source<'_> {
 
     pub(super) fn word_to_agent(&mut self) -> ToAgent {
         let run = self.run();
-        match self.below(14) {
+        match self.below(15) {
+            14 => ToAgent::Examine(Box::new(self.task(run))),
             0 => ToAgent::Status,
             1 => ToAgent::Measure(Box::new(self.task(run))),
             2 | 3 => ToAgent::Prepare(Box::new(self.task(run))),
@@ -86,7 +87,8 @@ impl Source<'_> {
 
     pub(super) fn word_to_leader(&mut self) -> ToLeader {
         let run = self.run();
-        match self.below(14) {
+        match self.below(15) {
+            14 => ToLeader::Examined { run, diagnosis: Vec::new() },
             0 | 1 => ToLeader::Status(Box::new(self.status())),
             2 => ToLeader::Busy(self.holder()),
             3 => ToLeader::Refused { run, why: self.text() },
