@@ -11,7 +11,6 @@ use blaster_core::time::Nanos;
 use blaster_ring::system::{self, Limit};
 use blaster_sink::profile::{Behaviour, Profile};
 use blaster_sink::{Sink, SinkConfig};
-
 use payloads::Files;
 
 use crate::cli::{CpuList, Pipeline, RunArgs};

@@ -51,6 +51,14 @@ pub(crate) enum Style {
 /// Width to assume where none is known.
 pub const WIDTH_DEFAULT: usize = 80;
 
+/// Prints a text; whoever closed the pipe has seen enough.
+pub fn print(out: &mut impl Write, text: &str) -> std::io::Result<()> {
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => Err(error),
+        _ => Ok(()),
+    }
+}
+
 impl Console {
     /// Takes over SIGINT and SIGTERM. `silent`: no progress. `tags` go to the interval log.
     pub fn new(silent: bool, tags: BTreeMap<String, String>, results: Results) -> std::io::Result<Self> {

@@ -115,7 +115,7 @@ pub struct Question<'a> {
 pub fn examine(question: &Question<'_>, watch: &mut impl Observer) -> Result<Diagnosis, DoctorError> {
     let &Question { args, seed, files, place, new_connections } = question;
     let mut settings = Settings::part(args, seed, files, place).map_err(RunError::from)?;
-    let Survey { needs, allowed, usable } = survey(&mut settings)?;
+    let Survey { needs, allowed, usable } = survey(&mut settings, watch)?;
     let needs = Needs { new_connections, ..needs };
     let findings = Scripts::new()?.check(&needs.arguments())?;
     let refused = probe().err().map(|error| error.to_string());
@@ -163,7 +163,7 @@ impl Prediction {
             .map(|(calibration, bits)| bits / 8.0 / calibration.bytes_per_request.max(1.0));
         end("link", "requests/s", by_link, rps);
         end("ports", "connections", Some((limits::local_ports() * needs.addresses) as f64), connections);
-        let spare = 64.0 + 16.0 * needs.cores as f64;
+        let spare = limits::descriptors_besides(needs.cores) as f64;
         let ends_of_each = if needs.sink { 2.0 } else { 1.0 };
         let descriptors = (system::hard_limit(Limit::Descriptors) as f64 - spare) / ends_of_each;
         end("descriptors", "connections", Some(descriptors.max(0.0)), connections);

@@ -112,11 +112,16 @@ impl Demand {
     }
 }
 
+/// Descriptors that a process with so many shards needs besides its connections.
+pub(crate) fn descriptors_besides(shards: u64) -> u64 {
+    DESCRIPTORS_BESIDES + DESCRIPTORS_PER_SHARD * shards
+}
+
 /// Checks everything that can be known before anything is started.
 pub fn check(shards: u32, connections: u32, demands: &[Demand]) -> Result<(), LimitError> {
     probe()?;
     // The ring's file table counts as many as there are connections, not more than the limit allows.
-    let need = u64::from(connections) + DESCRIPTORS_BESIDES + DESCRIPTORS_PER_SHARD * u64::from(shards);
+    let need = u64::from(connections) + descriptors_besides(shards.into());
     let limit = raise_limit(Limit::Descriptors, need);
     if limit < need {
         return Err(LimitError::Descriptors { need, limit });

@@ -98,7 +98,7 @@ fn restore() {
 /// Makes this machine ready for a run.
 fn tune(args: &RunArgs) -> anyhow::Result<Tuned> {
     // Laid out by itself: a run does that once.
-    let needs = survey(&mut Settings::new(args, 0)?)?.needs;
+    let needs = survey(&mut Settings::new(args, 0)?, &mut doctor::Quiet)?.needs;
     let tuned = Tuned::apply(&needs)?;
     tuned.changes.iter().for_each(|change| say(&mut std::io::stderr(), &format!("set {change}")));
     Ok(tuned)
@@ -120,7 +120,7 @@ fn examine(args: &DoctorArgs) -> anyhow::Result<u8> {
         return repair("revert.sh", &[]);
     }
     if args.fix {
-        let mut arguments = survey(&mut Settings::new(&args.run, 0)?)?.needs;
+        let mut arguments = survey(&mut Settings::new(&args.run, 0)?, &mut doctor::Quiet)?.needs;
         arguments.new_connections = args.new_connections;
         let mut arguments = arguments.arguments();
         // Limits are those of the shell, whose next command is the run.
@@ -149,11 +149,11 @@ fn examine(args: &DoctorArgs) -> anyhow::Result<u8> {
     if takes_stdout {
         let mut err = std::io::stderr();
         let text = text(err.is_terminal());
-        print(&mut err, &text)?;
+        console::print(&mut err, &text)?;
     } else {
         let mut out = std::io::stdout();
         let text = text(out.is_terminal());
-        print(&mut out, &text)?;
+        console::print(&mut out, &text)?;
     }
     Ok(if diagnosis.ready { exit::DONE } else { exit::FAILED })
 }
@@ -194,15 +194,7 @@ fn show(
     if let Some(footer) = footer {
         text.push_str(&format!("\n{footer}\n"));
     }
-    print(out, &text)
-}
-
-/// Whoever closed the pipe has seen enough.
-fn print(out: &mut impl Write, text: &str) -> std::io::Result<()> {
-    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
-        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => Err(error),
-        _ => Ok(()),
-    }
+    console::print(out, &text)
 }
 
 /// Prints a line; `println!` and its like would panic where nobody reads.

@@ -155,16 +155,8 @@ pub fn run(settings: &mut Settings, observer: &mut impl Observer) -> Result<Repo
 /// Does everything that comes before the start: its connections are open then.
 pub fn prepare(settings: &mut Settings, watch: &mut impl Watch) -> Result<Prepared, RunError> {
     let clock = Clock::start();
-    let cpus = Cpus::choose(settings)?;
-    let addresses = addresses(settings)?;
-    for (target, addresses) in settings.plan.targets.iter().zip(&addresses) {
-        watch.admit(target, addresses).map_err(RunError::Refused)?;
-    }
-    let target_is_local =
-        settings.built_in_sink || addresses.iter().flatten().any(|address| is_local(address.ip()));
-    let shards = settings.lay_out(cpus.usable.len() as u32, target_is_local && !cpus.explicit)? as usize;
+    let Ground { cpus, target_is_local, shards, mut routes } = Ground::of(settings, watch)?;
     let shard_cpus = cpus.for_shards(shards);
-    let mut routes = routes(settings, &addresses)?;
     check_limits(settings, shards, &demands(settings, &routes))?;
 
     let sink = settings
@@ -228,6 +220,30 @@ pub fn prepare(settings: &mut Settings, watch: &mut impl Watch) -> Result<Prepar
     })
 }
 
+/// What a run stands on.
+struct Ground {
+    cpus: Cpus,
+    target_is_local: bool,
+    shards: usize,
+    routes: Vec<Vec<Route>>,
+}
+
+impl Ground {
+    /// Resolves names once, asks whether they may be driven, and lays the plan out over threads and addresses.
+    fn of(settings: &mut Settings, watch: &mut impl Watch) -> Result<Self, RunError> {
+        let cpus = Cpus::choose(settings)?;
+        let addresses = addresses(settings)?;
+        for (target, addresses) in settings.plan.targets.iter().zip(&addresses) {
+            watch.admit(target, addresses).map_err(RunError::Refused)?;
+        }
+        let target_is_local =
+            settings.built_in_sink || addresses.iter().flatten().any(|address| is_local(address.ip()));
+        let shards = settings.lay_out(cpus.usable.len() as u32, target_is_local && !cpus.explicit)? as usize;
+        let routes = routes(settings, &addresses)?;
+        Ok(Self { cpus, target_is_local, shards, routes })
+    }
+}
+
 /// What a plan asks of this machine, before anything of it is started.
 pub struct Survey {
     /// In numbers.
@@ -239,20 +255,16 @@ pub struct Survey {
 }
 
 /// Finds out what a plan asks of this machine; starts nothing.
-pub fn survey(settings: &mut Settings) -> Result<Survey, RunError> {
-    let cpus = Cpus::choose(settings)?;
-    let addresses = addresses(settings)?;
-    let local = settings.built_in_sink || addresses.iter().flatten().any(|address| is_local(address.ip()));
-    let shards = settings.lay_out(cpus.usable.len() as u32, local && !cpus.explicit)?;
-    let routes = routes(settings, &addresses)?;
+pub fn survey(settings: &mut Settings, watch: &mut impl Watch) -> Result<Survey, RunError> {
+    let Ground { cpus, target_is_local, shards, routes } = Ground::of(settings, watch)?;
     let needs = Needs {
         rps: settings.peak_rate().map(|rate| rate.ceil() as u64),
         connections: settings.plan.connections.into(),
         addresses: port_spaces(&routes).max(1),
         new_connections: 0,
-        cores: shards.into(),
+        cores: shards as u64,
         sink: settings.built_in_sink,
-        local,
+        local: target_is_local,
     };
     Ok(Survey { needs, allowed: cpus.allowed, usable: cpus.usable })
 }

@@ -6,8 +6,6 @@
 pub mod scripts;
 pub mod tuned;
 
-use std::fmt;
-
 /// What a plan needs of a machine, in the numbers that the scripts take.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Needs {
@@ -49,11 +47,5 @@ impl Needs {
             (false, false) => {}
         }
         list
-    }
-}
-
-impl fmt::Display for Needs {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.arguments().join(" "))
     }
 }

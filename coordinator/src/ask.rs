@@ -41,7 +41,7 @@ struct Answer {
 
 /// Shows every node.
 pub async fn status(args: &StatusArgs) -> anyhow::Result<u8> {
-    let answers = ask(&args.nodes, |_, _| ToAgent::Status, Patience::COMPARES).await?;
+    let answers = ask(&args.nodes, hosts_of(&args.nodes)?, |_| ToAgent::Status, Patience::COMPARES).await?;
     let ready = answers.iter().all(|answer| answer.problem().is_none());
     let stdout_is_taken = args.json.as_ref().is_some_and(|path| path.as_os_str() == "-");
     if let Some(path) = &args.json {
@@ -60,7 +60,7 @@ pub async fn status(args: &StatusArgs) -> anyhow::Result<u8> {
 
 /// Stops whatever run the nodes have.
 pub async fn stop(args: &StopArgs) -> anyhow::Result<u8> {
-    let answers = ask(&args.nodes, |_, _| ToAgent::Stop, Patience::SHORT).await?;
+    let answers = ask(&args.nodes, hosts_of(&args.nodes)?, |_| ToAgent::Stop, Patience::SHORT).await?;
     let mut text = String::new();
     for answer in &answers {
         let what = match &answer.said {
@@ -77,9 +77,8 @@ pub async fn stop(args: &StopArgs) -> anyhow::Result<u8> {
 
 /// Asks every node whether it is ready for its part of a plan.
 pub async fn doctor(args: &ExamineArgs, matches: &ArgMatches) -> anyhow::Result<u8> {
-    let path = args.nodes.nodes.as_ref().ok_or(LeadError::NoNodes)?;
     let gathering = Gathering::default();
-    let hosts = read_hosts(path)?;
+    let hosts = hosts_of(&args.nodes)?;
     // What cannot be is told here, and once.
     let settings = Settings::part(&args.run, blaster::random_seed(), &gathering, &one_of(hosts.len()))?;
     if settings.built_in_sink {
@@ -93,9 +92,8 @@ pub async fn doctor(args: &ExamineArgs, matches: &ArgMatches) -> anyhow::Result<
         index: 0,
         weights: hosts.iter().map(|host| host.weight).collect(),
     };
-    let question =
-        |node: usize, _: &Host| ToAgent::Examine(Box::new(Task { index: node as u32, ..task.clone() }));
-    let answers = ask(&args.nodes, question, Patience::MEASURES).await?;
+    let question = |node: usize| ToAgent::Examine(Box::new(Task { index: node as u32, ..task.clone() }));
+    let answers = ask(&args.nodes, hosts, question, Patience::MEASURES).await?;
     let ready = answers.iter().all(|answer| answer.diagnosis().is_ok_and(|diagnosis| diagnosis.ready));
     let stdout_is_taken = args.run.json.as_ref().is_some_and(|path| path.as_os_str() == "-");
     if let Some(path) = &args.run.json {
@@ -144,13 +142,16 @@ impl Patience {
     };
 }
 
+fn hosts_of(args: &NodesArgs) -> Result<Vec<Host>, LeadError> {
+    read_hosts(args.nodes.as_ref().ok_or(LeadError::NoNodes)?)
+}
+
 async fn ask(
     args: &NodesArgs,
-    question: impl Fn(usize, &Host) -> ToAgent,
+    hosts: Vec<Host>,
+    question: impl Fn(usize) -> ToAgent,
     patience: Patience,
 ) -> anyhow::Result<Vec<Answer>> {
-    let path = args.nodes.as_ref().ok_or(LeadError::NoNodes)?;
-    let hosts = read_hosts(path)?;
     let secret = Secret::read(&Secret::path(args.secret.as_deref()))?;
     let mut nodes = Nodes::new(hosts.clone(), &secret).context("cannot open a port to reach the nodes")?;
     (0..nodes.count()).for_each(|node| nodes.connect(node));
@@ -168,7 +169,7 @@ async fn ask(
             () = sleep_until(until) => break,
             _ = pings.tick(), if patience.ping_every.is_some() => (0..hosts.len()).for_each(|node| nodes.ping(node)),
             (node, word) = nodes.next() => match word {
-                Word::Connected => nodes.say(node, &question(node, &hosts[node])),
+                Word::Connected => nodes.say(node, &question(node)),
                 Word::Closed(why) => {
                     said[node].get_or_insert(Err(why));
                 }

@@ -55,21 +55,12 @@ pub enum Command {
 /// `coordinator run`.
 #[derive(Clone, Debug, Args)]
 pub struct LeadArgs {
-    /// The nodes.
+    /// Who does it.
     #[command(flatten)]
-    pub nodes: NodesArgs,
-    /// Instead of nodes, start so many agents here, and a target if none is given
-    #[arg(long, value_name = "N", conflicts_with_all = ["nodes", "secret"], value_parser = clap::value_parser!(u32).range(1..=64), help_heading = "Nodes")]
-    pub local: Option<u32>,
-    /// Go on without nodes that cannot be had, as long as so many can [default: all]
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..), help_heading = "Nodes")]
-    pub min_nodes: Option<u32>,
+    pub team: TeamArgs,
     /// When a node is lost during the run: end it, go on with the gap marked, or let the others take its share
     #[arg(long, value_name = "HOW", default_value = "degrade", help_heading = "Nodes")]
     pub on_node_loss: OnNodeLossArg,
-    /// How the rate is shared: equally, by the hosts file, or by what each node measures in two seconds [default: hosts]
-    #[arg(long, value_name = "HOW", help_heading = "Nodes")]
-    pub weights: Option<WeightsArg>,
     /// The run: totals over all nodes, but for --threads and --cores.
     #[command(flatten)]
     pub run: RunArgs,
@@ -78,21 +69,29 @@ pub struct LeadArgs {
 /// `coordinator sweep`.
 #[derive(Clone, Debug, Args)]
 pub struct FindArgs {
-    /// The nodes.
+    /// Who does it; later it goes on with those that are left.
+    #[command(flatten)]
+    pub team: TeamArgs,
+    /// The sweep: totals over all nodes, but for --threads and --cores.
+    #[command(flatten)]
+    pub sweep: SweepArgs,
+}
+
+/// The nodes of a run, and how they share it.
+#[derive(Clone, Debug, Args)]
+pub struct TeamArgs {
+    /// Named ones.
     #[command(flatten)]
     pub nodes: NodesArgs,
     /// Instead of nodes, start so many agents here, and a target if none is given
     #[arg(long, value_name = "N", conflicts_with_all = ["nodes", "secret"], value_parser = clap::value_parser!(u32).range(1..=64), help_heading = "Nodes")]
     pub local: Option<u32>,
-    /// Begin without nodes that cannot be had, as long as so many can [default: all]; later it goes on with those that are left
+    /// Go on without nodes that cannot be had, as long as so many can [default: all]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..), help_heading = "Nodes")]
     pub min_nodes: Option<u32>,
-    /// How the rate is shared: equally, by the hosts file, or by what each node measures in two seconds of each trial [default: hosts]
+    /// How the rate is shared: equally, by the hosts file, or by what each node measures in two seconds [default: hosts]
     #[arg(long, value_name = "HOW", help_heading = "Nodes")]
     pub weights: Option<WeightsArg>,
-    /// The sweep: totals over all nodes, but for --threads and --cores.
-    #[command(flatten)]
-    pub sweep: SweepArgs,
 }
 
 /// Which nodes, and what lets us in.

@@ -54,7 +54,7 @@ fn main() -> ExitCode {
 
 /// `coordinator run`.
 fn drive(args: &LeadArgs, matches: &ArgMatches) -> anyhow::Result<u8> {
-    let cluster = Cluster::new(&args.nodes, args.local, &args.run)?;
+    let cluster = Cluster::new(&args.team, &args.run)?;
     let plan = Plan::new(&cluster, args, matches, blaster::random_seed())?;
     let outputs = &plan.settings().outputs;
     let allow_invalid = plan.settings().allow_invalid;
@@ -85,9 +85,9 @@ fn drive(args: &LeadArgs, matches: &ArgMatches) -> anyhow::Result<u8> {
 
 /// `coordinator sweep`.
 fn find(args: &FindArgs, mut typed: Vec<String>) -> anyhow::Result<u8> {
-    let cluster = Cluster::new(&args.nodes, args.local, &args.sweep.run)?;
+    let cluster = Cluster::new(&args.team, &args.sweep.run)?;
     let runtime = runtime()?;
-    let mut nodes = OverNodes::new(&cluster, &runtime, args.min_nodes, args.weights)?;
+    let mut nodes = OverNodes::new(&cluster, &runtime, &args.team)?;
     let mut sweep_args = args.sweep.clone();
     if sweep_args.resume.is_none()
         && let Some(most) = nodes.rate_max()
@@ -146,10 +146,7 @@ fn show(
     if let Some(footer) = footer {
         text.push_str(&format!("\n{footer}\n"));
     }
-    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
-        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => Err(error),
-        _ => Ok(()),
-    }
+    console::print(out, &text)
 }
 
 /// Prints a line; `println!` and its like would panic where nobody reads.

@@ -14,7 +14,7 @@ use coordinator_protocol::leader::{Config, Failure, OnLoss};
 use coordinator_protocol::message::{RunId, Task};
 use coordinator_protocol::shares::Wish;
 
-use crate::cli::{LeadArgs, NodesArgs, OnNodeLossArg, WeightsArg};
+use crate::cli::{LeadArgs, OnNodeLossArg, TeamArgs, WeightsArg};
 use crate::facts::pack;
 use crate::hosts::{self, Host};
 use crate::local::{Local, Places};
@@ -79,9 +79,10 @@ pub struct Cluster {
 }
 
 impl Cluster {
-    /// Reads who they are, or starts so many agents here; these leave a CPU to a target that `run` does not name.
-    pub fn new(args: &NodesArgs, local: Option<u32>, run: &RunArgs) -> anyhow::Result<Self> {
-        let Some(count) = local else {
+    /// Reads who they are, or starts agents here; these leave a CPU to a target that `run` does not name.
+    pub fn new(team: &TeamArgs, run: &RunArgs) -> anyhow::Result<Self> {
+        let Some(count) = team.local else {
+            let args = &team.nodes;
             let path = args.nodes.as_ref().ok_or(LeadError::NoNodes)?;
             let secret = Secret::read(&Secret::path(args.secret.as_deref()))?;
             return Ok(Self { hosts: read_hosts(path)?, secret, local: None });
@@ -102,11 +103,6 @@ impl Cluster {
     /// Its agents are on this machine, and gone with it.
     pub fn is_here(&self) -> bool {
         self.local.is_some()
-    }
-
-    /// What lets us in.
-    pub fn secret(&self) -> &Secret {
-        &self.secret
     }
 }
 
@@ -150,7 +146,8 @@ impl Plan {
         let gathering = Gathering::default();
         let settings = Settings::part(&args.run, seed, &gathering, &one_of(cluster.hosts.len()))?;
         let job = Job { settings, list: RunArgs::list(matches), files: gathering.into_bundle() };
-        let terms = Terms { nodes_min: args.min_nodes, weights: args.weights, on_loss: args.on_node_loss };
+        let terms =
+            Terms { nodes_min: args.team.min_nodes, weights: args.team.weights, on_loss: args.on_node_loss };
         Self::of(cluster, cluster.hosts.clone(), job, terms)
     }
 

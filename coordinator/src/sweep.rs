@@ -22,7 +22,7 @@ use blaster_core::time::Nanos;
 use coordinator_protocol::leader::{Failure, Leader};
 use tokio::runtime::Runtime;
 
-use crate::cli::{OnNodeLossArg, WeightsArg};
+use crate::cli::{OnNodeLossArg, TeamArgs, WeightsArg};
 use crate::gather::Gatherer;
 use crate::hosts::Host;
 use crate::lead::{Onlooker, lead};
@@ -64,12 +64,8 @@ struct Member {
 
 impl<'a> OverNodes<'a> {
     /// On these nodes, of which so many must be there at first.
-    pub fn new(
-        cluster: &'a Cluster,
-        runtime: &'a Runtime,
-        nodes_min: Option<u32>,
-        weights: Option<WeightsArg>,
-    ) -> Result<Self, LeadError> {
+    pub fn new(cluster: &'a Cluster, runtime: &'a Runtime, team: &TeamArgs) -> Result<Self, LeadError> {
+        let &TeamArgs { min_nodes: nodes_min, weights, .. } = team;
         let there = cluster.hosts().len();
         if let Some(wanted) = nodes_min.filter(|&wanted| wanted as usize > there) {
             return Err(LeadError::MinNodes { wanted, there });

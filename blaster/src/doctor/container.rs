@@ -8,6 +8,7 @@ use blaster_ring::probe::probe;
 use blaster_ring::system::{self, Limit};
 
 use crate::cgroup;
+use crate::limits;
 use crate::tuning::Needs;
 
 /// A limit of CPU below this share of what is allowed is worth a line.
@@ -63,7 +64,7 @@ pub fn advice(needs: &Needs) -> Vec<String> {
         });
     }
     let descriptors = system::hard_limit(Limit::Descriptors);
-    if is_container() && descriptors < needs.connections + 64 + 16 * needs.cores {
+    if is_container() && descriptors < needs.connections + limits::descriptors_besides(needs.cores) {
         lines.push(format!(
             "{} descriptors are all it may have. docker run: --ulimit nofile=1048576:1048576; pod: the node's container runtime sets it",
             grouped(descriptors)

@@ -71,12 +71,17 @@ pub fn is_probe(entry: &Entry) -> bool {
 
 /// The search for an objective after all trials so far.
 pub fn search(entries: &[Entry], args: &SweepArgs, slos: &Slos) -> Search {
-    let trial = |entry: &Entry| Trial {
+    let trials = entries.iter().filter(|entry| is_trial(entry)).map(|entry| trial(entry, slos));
+    Search::of(bounds(args), trials)
+}
+
+/// As the search takes it in.
+fn trial(entry: &Entry, slos: &Slos) -> Trial {
+    Trial {
         rate: entry.report.asked_rate().unwrap_or_default(),
         said: said(&entry.report, slos),
         is_long: entry.report.plan.duration_ns >= CONFIRMING.1.0,
-    };
-    Search::of(bounds(args), entries.iter().filter(|entry| is_trial(entry)).map(trial))
+    }
 }
 
 /// Looks for the limit of an objective. Whether there was time for it.
@@ -102,10 +107,9 @@ pub fn find(sitting: &mut Sitting<'_>, args: &SweepArgs, slos: &Slos) -> Result<
         if !one_trial(sitting, args, at, times, &why)? {
             return Ok(false);
         }
-        let last = sitting.entries().last().expect("it was just done");
-        let said = said(&last.report, slos);
-        search.learn(Trial { rate: at, said, is_long: times == CONFIRMING });
-        if said == Said::Bad && !drain(sitting, args)? {
+        let last = trial(sitting.entries().last().expect("it was just done"), slos);
+        search.learn(last);
+        if last.said == Said::Bad && !drain(sitting, args)? {
             return Ok(false);
         }
     }

@@ -1,6 +1,6 @@
 //! What a sweep leaves: its files, and what is shown at its end.
 
-use std::io::{ErrorKind, IsTerminal, Write};
+use std::io::IsTerminal;
 
 use super::Swept;
 use crate::cli::SweepArgs;
@@ -36,19 +36,11 @@ pub fn tell(args: &SweepArgs, swept: &Swept, tool: &str) -> u8 {
     let is_terminal = if takes_stdout { err.is_terminal() } else { out.is_terminal() };
     let colour = is_terminal && std::env::var_os("NO_COLOR").is_none();
     let text = format!("{}\n{footer}\n", output::sweep::render(&swept.view, console::width(), colour));
-    let shown = if takes_stdout { print(&mut err, &text) } else { print(&mut out, &text) };
+    let shown = if takes_stdout { console::print(&mut err, &text) } else { console::print(&mut out, &text) };
     for error in &errors {
         // A closed standard error is no reason to fail.
-        let _ = print(&mut err, &format!("{tool}: {error}\n"));
+        let _ = console::print(&mut err, &format!("{tool}: {error}\n"));
     }
     let is_told = errors.is_empty() && shown.is_ok() || swept.status == exit::INTERRUPTED;
     if is_told { swept.status } else { exit::FAILED }
-}
-
-/// Whoever closed the pipe has seen enough.
-fn print(out: &mut impl Write, text: &str) -> std::io::Result<()> {
-    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
-        Err(error) if error.kind() != ErrorKind::BrokenPipe => Err(error),
-        _ => Ok(()),
-    }
 }
