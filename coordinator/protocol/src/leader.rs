@@ -1,14 +1,18 @@
 //! The leader's side: gathers its nodes, has them get ready, starts them at one moment, keeps them permitted, and takes what they saw.
 
+mod handover;
+mod node;
+
 use std::collections::{BTreeSet, VecDeque};
 
 use blaster_core::time::Nanos;
 
-use crate::clock::{ClockFilter, Offset};
 use crate::delta::Delta;
-use crate::message::{Datagram, First, Ready, Status, Task, ToAgent, ToLeader};
-use crate::shares::{Part, Spread, TooMuch, Wish, by_rate, spread, weights};
-use crate::usage::Usage;
+use crate::message::{Datagram, Task, ToAgent, ToLeader};
+use crate::shares::{Part, TooMuch, Wish, by_rate, weights};
+
+use node::Hold;
+pub use node::{End, Handed, Node, State};
 
 /// Longest wait for all nodes to answer.
 const GATHER_MAX: Nanos = Nanos::from_secs(8);
@@ -52,20 +56,8 @@ const MUTE_MAX: Nanos = Nanos::from_secs(6);
 /// A node that nothing was heard of for so long is lost.
 const LOST_AFTER: Nanos = Nanos::from_millis(3_000);
 
-/// A node hears of what it takes over so long before.
-const NOTICE: Nanos = Nanos::from_secs(1);
-
-/// Of what a node measured that it can send, what it may be given: an open loop needs some rest.
-const MEASURED_USABLE: f64 = 0.9;
-
 /// More no node can send; sums of thousands still fit.
 const MEASURED_MAX: u64 = 1 << 40;
-
-/// A part is small if it is less than one in so many of what each of the others would have of the whole.
-const SMALL: f64 = 4.0;
-
-/// Nodes named in a line.
-const NAMED_MAX: usize = 4;
 
 /// Between two attempts to reach a node again.
 const RECONNECT_EVERY: Nanos = Nanos::from_millis(500);
@@ -205,109 +197,6 @@ enum Phase {
     Syncing { until: Nanos },
     Running,
     Over,
-}
-
-/// What the leader knows of a node.
-#[derive(Debug)]
-pub struct Node {
-    name: String,
-    wish: Wish,
-    state: State,
-    linked: bool,
-    connect_at: Nanos,
-    heard: Nanos,
-    /// Of its requests.
-    told: Nanos,
-    clock: ClockFilter,
-    usage: Usage,
-    ping_at: Nanos,
-    /// Pings to be sent as soon as the one before is answered.
-    burst: u32,
-    permit_at: Nanos,
-    /// Around the start.
-    clock_at_start: Option<(Offset, i64)>,
-    status: Option<Status>,
-    ready: Option<Ready>,
-    weight: u32,
-    /// Requests per second that it found it can send.
-    measured: Option<u64>,
-    /// The next delta that is wanted.
-    next: u32,
-    heard_said: u32,
-    lost: Option<(Nanos, String)>,
-    ended: Option<End>,
-    /// When the leader was done with it.
-    over: bool,
-    /// When, by our clock, it stops unless it is permitted longer.
-    permit_ends: Nanos,
-    /// How far from the common start its own may be.
-    start_bound: Nanos,
-    /// What it is to send.
-    holds: Vec<Hold>,
-    /// What it was told to take over, by number.
-    offers: Vec<Offer>,
-    /// What was its to send until it was lost.
-    handed: Vec<Handed>,
-}
-
-/// A part of the run that a node is to send.
-#[derive(Clone, Debug)]
-struct Hold {
-    part: Part,
-    /// From that moment of the run on.
-    from: Nanos,
-}
-
-/// A part that a node was told to take over.
-#[derive(Clone, Debug)]
-struct Offer {
-    part: Part,
-    from: Nanos,
-    /// Whose it was, and where that stands in its [`Node::handed`].
-    of: (usize, usize),
-    answered: bool,
-}
-
-/// What became of a part that a lost node was to send.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Handed {
-    /// The share of the whole run that it is.
-    pub share: f64,
-    /// It was the lost node's from this moment of the run on.
-    pub held_from: Nanos,
-    /// Another's from then on; none if nobody's.
-    pub until: Option<(usize, Nanos)>,
-}
-
-/// How a node's run ended.
-#[derive(Clone, Debug, PartialEq)]
-pub struct End {
-    deltas: u32,
-    /// Its first request, by its clock.
-    pub first: First,
-    /// Its own report, as its shell packs it; or why there is none.
-    pub report: Result<Vec<u8>, String>,
-}
-
-/// How far a node is.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum State {
-    /// Not heard of yet.
-    Connecting,
-    /// It has said who it is.
-    Known,
-    /// It finds out what it can send.
-    Measuring,
-    /// It opens its connections.
-    Preparing,
-    /// They are open.
-    Ready,
-    /// It sends.
-    Running,
-    /// It has said how its run ended.
-    Ended,
-    /// It takes no part; why.
-    Out(String),
 }
 
 impl Leader {
@@ -903,95 +792,6 @@ impl Leader {
         }
     }
 
-    /// Gives what a lost node was to send to the others, from when it must have stopped.
-    ///
-    /// By its own clock it sends nothing that is intended after its permit's end, and that end is at [`Node::permit_ends`] of our clock at the
-    /// latest. It counts from its own start, which is no further from the common one than its clock was known then.
-    fn hand_over(&mut self, lost: usize, now: Nanos) {
-        let (Some(start), Some(rate)) = (self.start, self.config.rate_max) else { return };
-        let stopped = (self.nodes[lost].permit_ends + self.nodes[lost].start_bound).max(now + NOTICE);
-        let from = stopped.saturating_sub(start);
-        if from >= self.config.length {
-            return;
-        }
-        let others: Vec<usize> = (0..self.nodes.len()).filter(|&node| self.nodes[node].goes_on()).collect();
-        let mut rooms: Vec<Wish> = others.iter().map(|&node| self.nodes[node].room(rate)).collect();
-        let mut held: Vec<f64> = others.iter().map(|&node| self.nodes[node].held()).collect();
-        for hold in std::mem::take(&mut self.nodes[lost].holds) {
-            let share = hold.part.fraction();
-            // What is small next to what each of the others has goes to one of them: parts of parts would soon be without number.
-            let is_small = share * others.len() as f64 * SMALL < 1.0;
-            let more_room = |&a: &usize, &b: &usize| {
-                rooms[a].room().total_cmp(&rooms[b].room()).then_with(|| held[b].total_cmp(&held[a]))
-            };
-            let roomiest = (0..rooms.len()).filter(|_| is_small).max_by(more_room);
-            let shared: Vec<(Part, Option<usize>)> = match roomiest {
-                Some(one) if rooms[one].room() >= rate * share => vec![(hold.part, Some(one))],
-                _ => share_of(&hold.part, &spread(&rooms, rate * share)),
-            };
-            for (part, taker) in shared {
-                if let Some(taker) = taker {
-                    held[taker] += part.fraction();
-                    rooms[taker].rate_max = rooms[taker].rate_max.map(|room| room - rate * part.fraction());
-                }
-                self.hand(lost, hold.from, part, taker.map(|taker| others[taker]), from.max(hold.from));
-            }
-        }
-        self.log_handed(lost);
-    }
-
-    /// Gives a part that a lost node held since `held_from` to another, or nobody.
-    fn hand(&mut self, lost: usize, held_from: Nanos, part: Part, taker: Option<usize>, from: Nanos) {
-        let until = taker.map(|taker| (taker, from));
-        self.nodes[lost].handed.push(Handed { share: part.fraction(), held_from, until });
-        let Some(taker) = taker else { return };
-        let of = (lost, self.nodes[lost].handed.len() - 1);
-        let node = &mut self.nodes[taker];
-        node.holds.push(Hold { part: part.clone(), from });
-        node.offers.push(Offer { part, from, of, answered: false });
-        let number = node.offers.len() - 1;
-        self.say_offer(taker, number);
-    }
-
-    fn log_handed(&mut self, lost: usize) {
-        let handed = &self.nodes[lost].handed;
-        let share = |taken: bool| -> f64 {
-            handed.iter().filter(|part| part.until.is_some() == taken).map(|part| part.share).sum()
-        };
-        let (taken, nobodys) = (share(true) * 100.0, share(false) * 100.0);
-        let takers: BTreeSet<usize> = handed.iter().filter_map(|part| Some(part.until?.0)).collect();
-        let names: Vec<&str> =
-            takers.iter().take(NAMED_MAX).map(|&taker| &self.nodes[taker].name[..]).collect();
-        let more = takers.len().saturating_sub(NAMED_MAX);
-        let names = names.join(", ") + &if more > 0 { format!(" and {more} more") } else { String::new() };
-        if let Some(from) = handed.iter().filter_map(|part| Some(part.until?.1)).max() {
-            self.log(lost, &format!("{taken:.1} % of the run go to {names} from {from} on"));
-        }
-        if nobodys > 0.0 {
-            self.log(
-                lost,
-                &format!("{nobodys:.1} % of the run stay a gap: no node has room for them (max-rps)"),
-            );
-        }
-    }
-
-    fn say_offer(&mut self, node: usize, number: usize) {
-        let run = self.config.task.run;
-        let Offer { part, from, .. } = self.nodes[node].offers[number].clone();
-        self.say(node, ToAgent::TakeOver { run, number: number as u32, part, from });
-    }
-
-    fn took_over(&mut self, index: usize, number: usize, refused: Option<String>) {
-        let node = &mut self.nodes[index];
-        let Some(offer) = node.offers.get_mut(number).filter(|offer| !offer.answered) else { return };
-        offer.answered = true;
-        let (offer, Some(why)) = (offer.clone(), refused) else { return };
-        node.holds.retain(|hold| hold.part != offer.part);
-        let (lost, which) = offer.of;
-        self.nodes[lost].handed[which].until = None;
-        self.log(index, &format!("takes over nothing: {why}"));
-    }
-
     /// A node takes no part; the others get ready anew, for other shares, or there is no run.
     fn out(&mut self, index: usize, why: String, now: Nanos) {
         if matches!(self.nodes[index].state, State::Out(_)) {
@@ -1057,153 +857,6 @@ impl Leader {
     }
 }
 
-/// The pieces of a part and who takes each, counted among those it was spread over; none takes what nobody has room for.
-fn share_of(part: &Part, spread: &Spread) -> Vec<(Part, Option<usize>)> {
-    let takers = (0..spread.weights.len()).map(Some).chain([None]);
-    let all = spread.weights.iter().copied().chain([spread.nobody]).zip(takers);
-    let (weights, takers): (Vec<u32>, Vec<_>) = all.filter(|(weight, _)| *weight > 0).unzip();
-    part.split(&weights).into_iter().zip(takers).collect()
-}
-
 fn busy(leader: &str, held: Nanos) -> String {
     format!("{leader} has its run, for {held}: wait for it, or `coordinator stop` it")
-}
-
-impl Node {
-    fn new(name: &str, wish: &Wish, now: Nanos) -> Self {
-        Self {
-            name: name.to_owned(),
-            wish: wish.clone(),
-            state: State::Connecting,
-            linked: false,
-            connect_at: Nanos::MAX,
-            heard: now,
-            told: Nanos::ZERO,
-            clock: ClockFilter::default(),
-            usage: Usage::default(),
-            ping_at: now,
-            burst: 0,
-            permit_at: now,
-            clock_at_start: None,
-            status: None,
-            ready: None,
-            weight: wish.weight,
-            measured: None,
-            next: 0,
-            heard_said: 0,
-            lost: None,
-            ended: None,
-            over: false,
-            permit_ends: Nanos::ZERO,
-            start_bound: Nanos::ZERO,
-            holds: Vec::new(),
-            offers: Vec::new(),
-            handed: Vec::new(),
-        }
-    }
-
-    /// As the hosts file has it.
-    pub fn name(&self) -> &str {
-        &self.name
-    }
-
-    /// How far it is.
-    pub fn state(&self) -> &State {
-        &self.state
-    }
-
-    /// When it was lost, by our clock, and why.
-    pub fn lost(&self) -> Option<(Nanos, &str)> {
-        self.lost.as_ref().map(|(at, why)| (*at, why.as_str()))
-    }
-
-    /// Its share, next to the others'.
-    pub fn weight(&self) -> u32 {
-        self.weight
-    }
-
-    /// Requests per second that it found it can send, if it was asked.
-    pub fn measured(&self) -> Option<u64> {
-        self.measured
-    }
-
-    /// Who it says it is.
-    pub fn status(&self) -> Option<&Status> {
-        self.status.as_ref()
-    }
-
-    /// What it is about to do.
-    pub fn ready(&self) -> Option<&Ready> {
-        self.ready.as_ref()
-    }
-
-    /// Its clock now.
-    pub fn offset(&self, now: Nanos) -> Option<Offset> {
-        self.clock.offset(now)
-    }
-
-    /// CPUs' worth of time its agent used lately, if it said so.
-    pub fn cpus(&self) -> Option<f64> {
-        self.usage.cpus()
-    }
-
-    /// Its clock around the start.
-    pub fn offset_at_start(&self) -> Option<Offset> {
-        Some(self.clock_at_start?.0)
-    }
-
-    /// Its drift against ours, in parts per billion, likewise.
-    pub fn drift_at_start_ppb(&self) -> Option<i64> {
-        Some(self.clock_at_start?.1)
-    }
-
-    /// How far from the common start its own may be.
-    pub fn start_bound(&self) -> Nanos {
-        self.start_bound
-    }
-
-    /// How its run ended.
-    pub fn ended(&self) -> Option<&End> {
-        self.ended.as_ref()
-    }
-
-    /// What became of what it was to send, if it was lost; the share of what is still its own is not here.
-    pub fn handed(&self) -> &[Handed] {
-        &self.handed
-    }
-
-    /// The shares it was to send when it was lost and that nobody was told to take over, each with the moment of the run it is of.
-    pub fn unhanded(&self) -> impl Iterator<Item = (f64, Nanos)> {
-        self.holds.iter().map(|hold| (hold.part.fraction(), hold.from))
-    }
-
-    /// Whether it sends, as far as is known.
-    fn goes_on(&self) -> bool {
-        self.state == State::Running && self.lost.is_none() && self.ended.is_none() && !self.over
-    }
-
-    /// The share of the run that it is to send.
-    fn held(&self) -> f64 {
-        self.holds.iter().map(|hold| hold.part.fraction()).sum()
-    }
-
-    /// What it could send beside what it is to send of a run of `rate`.
-    fn room(&self, rate: f64) -> Wish {
-        let held = self.held();
-        let measured = self.measured.map(|measured| measured as f64 * MEASURED_USABLE);
-        let most = [self.bounded_wish().rate_max, measured].into_iter().flatten().reduce(f64::min);
-        Wish { weight: self.wish.weight, rate_max: most.map(|most| most - rate * held) }
-    }
-
-    /// Whether it has a part in the run.
-    pub fn takes_part(&self) -> bool {
-        !matches!(self.state, State::Out(_))
-    }
-
-    /// Its wish, within its own bound as well as the hosts file's.
-    fn bounded_wish(&self) -> Wish {
-        let own = self.status.as_ref().and_then(|status| status.max_rps);
-        let rate_max = [self.wish.rate_max, own].into_iter().flatten().reduce(f64::min);
-        Wish { rate_max, ..self.wish }
-    }
 }
