@@ -3,12 +3,17 @@
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use super::Needs;
 use super::scripts::Scripts;
 
 /// Of these runs alone: what somebody applied by hand stays as it is.
 const STATE: &str = "run.state";
+
+/// Longest wait for a script to end that somebody else began, and how often it is looked for.
+const SCRIPT_MAX: Duration = Duration::from_secs(10);
+const LOOK_EVERY: Duration = Duration::from_millis(50);
 
 /// Where records are kept, unless the environment says.
 const FOLDER: &str = "/var/lib/blaster";
@@ -91,12 +96,27 @@ fn changes(lines: &[String]) -> Vec<String> {
 }
 
 fn revert(scripts: &Scripts, state: &Path) -> Result<Vec<String>, TuneError> {
+    wait_for_script(state);
     if !state.exists() {
         return Ok(Vec::new());
     }
     let arguments = ["--state".to_owned(), state.to_string_lossy().into_owned()];
     let said = scripts.run("revert.sh", &arguments)?;
     if said.status == Some(0) { Ok(said.lines) } else { Err(TuneError::NotPutBack(said.complaint)) }
+}
+
+/// A run that was killed may have left a script behind that is still at work.
+fn wait_for_script(state: &Path) {
+    let mut lock = state.as_os_str().to_owned();
+    lock.push(".lock/pid");
+    let is_at_work = || {
+        let pid = fs::read_to_string(&lock).unwrap_or_default();
+        !pid.trim().is_empty() && Path::new("/proc").join(pid.trim()).exists()
+    };
+    let until = Instant::now() + SCRIPT_MAX;
+    while is_at_work() && Instant::now() < until {
+        std::thread::sleep(LOOK_EVERY);
+    }
 }
 
 /// Puts back what a run left behind that was killed. What was put back, a line each.
