@@ -19,7 +19,7 @@ pub fn measure(stopwatch: &Stopwatch) {
     stopwatch.measure("leader, decode a node's second", 1, || {
         black_box(decode::<ToLeader>(black_box(&bytes)).unwrap());
     });
-    let mut gatherer = Gatherer::new(vec!["events".to_owned()], &vec![1; NODES], u32::MAX);
+    let mut gatherer = Gatherer::new(vec!["events".to_owned()], &vec![1; NODES], u32::MAX, Vec::new());
     let mut interval = 0;
     stopwatch.measure("leader, decode and merge a node's second", NODES as u64, || {
         for node in 0..NODES {

@@ -18,7 +18,7 @@ pub mod view;
 use std::error::Error;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant, SystemTime};
+use std::time::SystemTime;
 
 use blaster_core::plan::slo::{Slo, Slos};
 use blaster_core::report::units::rate;
@@ -35,8 +35,8 @@ use crate::settings::UsageError;
 use found::{Answer, Found, LimitedBy, SCHEMA, Sizing, StepRecord, by_rate};
 use journal::{Header, Journal, JournalError};
 use ladder::{Grade, Ladder};
-use live::{Enough, Live};
-use overload::Overload;
+use live::Live;
+use overload::Seen;
 use sitting::{Sitting, Stopped};
 use trial::{Asked, Load, TrialError, Trials};
 use view::{Aftermath, Tone, View};
@@ -309,12 +309,6 @@ enum Ended {
 /// Shares of the limit that the curve is drawn through, whatever the search has tried.
 const CURVE: [f64; 4] = [0.25, 0.5, 0.75, 0.9];
 
-/// Multiples of the limit that a target shall come back from.
-const OVERLOADS: [f64; 2] = [1.5, 2.0];
-
-/// An overload that has no more time than this before the budget ends says nothing.
-const OVERLOAD_S_MIN: f64 = 40.0;
-
 /// Looks for the limit of every objective, draws the curve below it, and overloads the target.
 fn search(sitting: &mut Sitting<'_>, args: &SweepArgs, slos: &[Slos]) -> Result<Ended, Stopped> {
     let mut is_in_time = true;
@@ -329,21 +323,7 @@ fn search(sitting: &mut Sitting<'_>, args: &SweepArgs, slos: &[Slos]) -> Result<
         is_in_time &=
             limit::one_trial(sitting, args, limit * share, limit::DOUBLING, "the curve below the limit")?;
     }
-    for factor in OVERLOADS {
-        let left_s = budget_s(args) - sitting.elapsed_s();
-        if left_s < OVERLOAD_S_MIN {
-            return Ok(Ended::Budget);
-        }
-        let overload = Overload { limit_rps: limit, factor, slos: slos[0].0.clone() };
-        let (mut enough, ends_at) = (overload.enough(), Instant::now() + Duration::from_secs_f64(left_s));
-        let load = Load { connections: limit::connections(sitting, args), ..overload.load() };
-        let purpose = format!("{factor}x the limit of {} req/s, then back: does it recover?", rate(limit));
-        let is_enough: Enough = Box::new(move |interval| enough(interval) || Instant::now() >= ends_at);
-        let entry = sitting.trial(&load, &purpose, Some(is_enough))?;
-        if overload.judge(&entry.report).seconds.is_none() {
-            break;
-        }
-    }
+    is_in_time &= overload::find(sitting, args, &slos[0], limit)?;
     is_in_time &= sitting.elapsed_s() < budget_s(args);
     Ok(if is_in_time { Ended::Done } else { Ended::Budget })
 }
@@ -431,7 +411,7 @@ fn sum_up(
         Err(why) => format!("{why}: go on with {tool} sweep --resume {}", journal.display()),
     };
     let peak = steps.iter().map(|step| (step.offered, step.row().ok)).max_by(|a, b| a.1.total_cmp(&b.1));
-    let overloads = overloads(sitting, holds, &slos[0]);
+    let overloads = if is_ladder(args) { Vec::new() } else { overload::seen(sitting.entries(), &slos[0]) };
     let found = Found {
         schema: SCHEMA,
         tool: Tool { name: tool.to_owned(), version: header.version },
@@ -443,23 +423,21 @@ fn sum_up(
         seed: header.seed,
         knee_rps: holds.filter(|_| !is_ladder(args)).and_then(|holds| knee(&steps, holds)),
         peak_goodput_rps: peak.map(|(_, ok)| ok),
-        collapse_rps: collapse(&steps, peak, holds, &overloads),
+        collapse_rps: collapse(&steps, peak, &overloads),
         kept_at_twice: overloads
             .iter()
-            .find(|(overload, _)| overload.factor == 2.0)
-            .and_then(|(overload, report)| overload.kept(report)),
-        recovery: overloads.iter().map(|(overload, report)| overload.judge(report)).collect(),
+            .find(|seen| seen.overload.factor == 2.0)
+            .and_then(|seen| seen.overload.kept(&seen.report.intervals)),
+        recovery: overloads.iter().map(|seen| seen.recovery.clone()).collect(),
         sizing: args.need.zip(holds).map(|(need, holds)| Sizing::of(need.per_second(), holds)),
         runs_out,
         answers,
-        overloads: overloads.iter().map(|(_, report)| (*report).clone()).collect(),
+        overloads: overloads.iter().map(|seen| seen.report.clone()).collect(),
         probes: if is_ladder(args) { Vec::new() } else { probes(sitting) },
         steps,
     };
-    let aftermaths = overloads
-        .iter()
-        .map(|(overload, report)| Aftermath::of(report, told::recovery(&overload.judge(report))))
-        .collect();
+    let aftermaths =
+        overloads.iter().map(|seen| Aftermath::of(seen.report, told::recovery(&seen.recovery))).collect();
     let view = told::view(&found, &slos[0].0, aftermaths);
     let stopped = ended.err();
     let status = status(&found, stopped.as_ref(), args.run.allow_invalid);
@@ -474,16 +452,6 @@ fn grade(entries: &[&journal::Entry]) -> (String, Tone) {
 fn probes(sitting: &Sitting<'_>) -> Vec<Report> {
     let probes = sitting.entries().iter().filter(|entry| limit::is_probe(entry));
     probes.map(|entry| entry.report.clone()).collect()
-}
-
-/// The trials that overloaded the target, with what they asked.
-fn overloads<'s>(sitting: &'s Sitting<'_>, holds: Option<f64>, slos: &Slos) -> Vec<(Overload, &'s Report)> {
-    let Some(limit_rps) = holds else { return Vec::new() };
-    let staged = sitting.entries().iter().filter(|entry| entry.report.plan.stages.is_some());
-    let of = |(entry, factor): (&'s journal::Entry, f64)| {
-        (Overload { limit_rps, factor, slos: slos.0.clone() }, &entry.report)
-    };
-    staged.zip(OVERLOADS).map(of).collect()
 }
 
 /// The load with the most goodput for its latency (Kleinrock's power), of those that held.
@@ -501,18 +469,14 @@ fn knee(steps: &[StepRecord], holds: f64) -> Option<f64> {
 const COLLAPSED: f64 = 0.8;
 
 /// The lowest load beyond the peak at which so much less is answered as wanted.
-fn collapse(
-    steps: &[StepRecord],
-    peak: Option<(f64, f64)>,
-    holds: Option<f64>,
-    overloads: &[(Overload, &Report)],
-) -> Option<f64> {
-    let ((peak_at, peak), holds) = (peak?, holds?);
+fn collapse(steps: &[StepRecord], peak: Option<(f64, f64)>, overloads: &[Seen<'_>]) -> Option<f64> {
+    let (peak_at, peak) = peak?;
     let of_steps =
         steps.iter().filter(|step| step.offered > peak_at).map(|step| (step.offered, step.row().ok));
-    let of_overloads = overloads
-        .iter()
-        .filter_map(|(overload, report)| Some((overload.factor * holds, overload.kept(report)? * holds)));
+    let of_overloads = overloads.iter().filter_map(|Seen { overload, report, .. }| {
+        let kept = overload.kept(&report.intervals)?;
+        Some((overload.factor * overload.limit_rps, kept * overload.limit_rps))
+    });
     let collapsed = of_steps.chain(of_overloads).filter(|(_, ok)| *ok < COLLAPSED * peak);
     collapsed.map(|(rate, _)| rate).reduce(f64::min)
 }

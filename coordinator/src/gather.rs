@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 
 use blaster_core::load::recorder::{ClassRecord, Recorder};
 use blaster_core::load::worker::INTERVAL;
+use blaster_core::plan::slo::Slo;
 use blaster_core::report::collector::{Collector, FinishedInterval};
 use blaster_core::report::{Events, Requests};
 use coordinator_protocol::delta::{Delta, DeltaError};
@@ -94,11 +95,11 @@ fn is_possible(requests: &Requests) -> bool {
 }
 
 impl Gatherer {
-    /// For nodes with so many shards each, and a run that is over after so many intervals at the latest.
-    pub fn new(classes: Vec<String>, shards: &[u32], intervals_max: u32) -> Self {
+    /// For nodes with so many shards each, and a run that is over after so many intervals at the latest, each judged by the objectives.
+    pub fn new(classes: Vec<String>, shards: &[u32], intervals_max: u32, slos: Vec<Slo>) -> Self {
         let count = classes.len();
         let all_shards = shards.iter().sum::<u32>().max(1) as usize;
-        let mut collector = Collector::new(classes, all_shards, INTERVAL);
+        let mut collector = Collector::new(classes, all_shards, INTERVAL).judging(slos);
         // The first stands for all; the others have cores, and are not waited for.
         (1..all_shards).for_each(|shard| collector.shard_ended(shard));
         Self {
@@ -347,7 +348,7 @@ mod tests {
             nodes in prop::collection::vec(prop::array::uniform3(prop::collection::vec(0_u64..10_000_000_000, 0..20)), 1..65),
             ahead in any::<bool>(),
         ) {
-            let mut gatherer = Gatherer::new(class(), &vec![1; nodes.len()], 100);
+            let mut gatherer = Gatherer::new(class(), &vec![1; nodes.len()], 100, Vec::new());
             let mut alone = Collector::new(class(), 1, INTERVAL);
             let every = |node| (0..3_usize).map(move |interval| (node, interval));
             let by_node: Vec<(usize, usize)> = (0..nodes.len()).flat_map(every).collect();
@@ -390,7 +391,7 @@ mod tests {
 
     #[test]
     fn what_a_lost_node_left_waiting_is_unsent_and_what_it_had_in_flight_stays_so() {
-        let mut gatherer = Gatherer::new(class(), &[1, 1], 100);
+        let mut gatherer = Gatherer::new(class(), &[1, 1], 100, Vec::new());
         let mut cut_off = recorder(0, &[5, 6, 7]);
         (cut_off.classes[0].scheduled, cut_off.classes[0].sent) = (10, 8);
         (cut_off.backlog_end, cut_off.in_flight_end) = (2, 5);
@@ -410,14 +411,14 @@ mod tests {
 
     #[test]
     fn what_is_of_no_shard_of_the_node_is_refused() {
-        let mut gatherer = Gatherer::new(class(), &[1], 100);
+        let mut gatherer = Gatherer::new(class(), &[1], 100, Vec::new());
         let error = gatherer.merge(0, &Delta::of(1, &recorder(0, &[])), u32::MAX).unwrap_err();
         assert!(matches!(error, GatherError::Shard(1)));
     }
 
     #[test]
     fn what_cannot_be_is_refused_and_changes_nothing() {
-        let mut gatherer = Gatherer::new(class(), &[1], 100);
+        let mut gatherer = Gatherer::new(class(), &[1], 100, Vec::new());
         let mut wrong = recorder(0, &[7]);
         wrong.classes[0].sent = 0;
         let error = gatherer.merge(0, &Delta::of(0, &wrong), u32::MAX).unwrap_err();
@@ -429,7 +430,7 @@ mod tests {
 
     #[test]
     fn an_interval_that_is_past_or_beyond_the_run_is_refused_and_changes_nothing() {
-        let mut gatherer = Gatherer::new(class(), &[1], 100);
+        let mut gatherer = Gatherer::new(class(), &[1], 100, Vec::new());
         gatherer.merge(0, &Delta::of(0, &recorder(5, &[7])), u32::MAX).unwrap();
         for wrong in [5, 100, u32::MAX] {
             let error = gatherer.merge(0, &Delta::of(0, &recorder(wrong, &[9])), u32::MAX).unwrap_err();

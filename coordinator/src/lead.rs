@@ -233,7 +233,7 @@ impl<'a> Led<'a> {
         let shards: Vec<u32> = ready.iter().map(|ready| ready.map_or(0, |ready| ready.shards)).collect();
         let plan = &self.plan.settings.plan;
         let intervals_max = (plan.length() + plan.timeout + OVERTIME_MAX).0.div_ceil(INTERVAL.0) as u32;
-        self.gatherer = Some(Gatherer::new(classes, &shards, intervals_max));
+        self.gatherer = Some(Gatherer::new(classes, &shards, intervals_max, plan.slos.clone()));
         let facts = self.plan_facts();
         let measured_from = self.started_at.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64();
         self.onlooker.starting(&facts, start, measured_from);

@@ -34,7 +34,7 @@ use collector::{Collector, IntervalRow};
 use confidence::Ends;
 use facts::{AskedRate, Environment, PlanFacts, RunFacts};
 use generator::Generator;
-use latency::{Latency, longest, percentiles};
+use latency::{Latency, longest, observed, percentiles};
 use nodes::Node;
 use verdict::{Evidence, Status, Verdict};
 
@@ -730,18 +730,11 @@ fn not_valid(rows: &[IntervalRow]) -> u64 {
     rows.iter().filter(|row| row.status != Status::Valid).count() as u64
 }
 
-/// Judges a promise. An endless wait makes maximum and mean endless too.
+/// Judges a promise.
 fn slo_outcome(slo: &Slo, requests: &Requests, times: &Times<'_>) -> SloOutcome {
     let histogram = times.response.histogram();
-    let observed = match slo.metric {
-        Metric::Percentile(percent) => {
-            percentiles(histogram, times.unanswered(), [percent])[0].map(|ns| ns as f64)
-        }
-        Metric::Max => longest(histogram, times.unanswered()).map(|ns| ns as f64),
-        Metric::Mean => (!histogram.is_empty() && times.unanswered() == 0).then(|| histogram.mean()),
-        Metric::Errors => requests.error_rate(),
-        Metric::Achieved => requests.achieved(),
-    };
+    let observed =
+        observed(slo.metric, histogram, times.unanswered(), requests.error_rate(), requests.achieved());
     let interval_95 = match slo.metric {
         Metric::Percentile(percent) => {
             Some(confidence::interval(histogram, times.unanswered(), percent, times.batched[0]))

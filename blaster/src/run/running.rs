@@ -129,7 +129,8 @@ impl Prepared {
         self.run.started_at = timestamp(SystemTime::now() + Duration::from_nanos((ahead + warmup).0));
         let shards = self.shards.count();
         Running {
-            collector: Collector::new(std::mem::take(&mut self.classes), shards, INTERVAL),
+            collector: Collector::new(std::mem::take(&mut self.classes), shards, INTERVAL)
+                .judging(self.run.slos.clone()),
             machine_before,
             started: at,
             stopped: None,

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use blaster_core::report::sweep::overload::Recovery;
 use blaster_core::report::verdict::Status;
 use blaster_core::report::{Report, Tool};
 use serde::{Deserialize, Serialize};
@@ -94,19 +95,6 @@ pub enum LimitedBy {
     Budget,
     /// The highest rate that was to be tried holds.
     Reach,
-}
-
-/// What happened after an overload.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Recovery {
-    /// In multiples of the limit.
-    pub overload: f64,
-    /// Until it was back; none if it never was.
-    pub seconds: Option<f64>,
-    /// Stuck at a load that it held before; none if that is not known.
-    pub metastable: Option<bool>,
-    /// The load at which a stuck target came back, in requests per second.
-    pub released_at_rps: Option<f64>,
 }
 
 /// How many of these targets are needed.

@@ -12,6 +12,7 @@ use blaster_core::time::Nanos;
 
 use super::found::{Answer, LimitedBy};
 use super::journal::Entry;
+use super::overload::is_overload;
 use super::sitting::{Sitting, Stopped};
 use super::trial::Load;
 use super::view::Tone;
@@ -21,9 +22,11 @@ use crate::cli::SweepArgs;
 /// Fewer hardly overload a target that holds requests for a while.
 const CONNECTIONS_DEFAULT: u32 = 256;
 
-/// Warm-up and length of a trial that raises the load, that closes in on the limit, that makes sure of it.
+/// Warm-up and length of a trial that raises the load.
 pub const DOUBLING: (Nanos, Nanos) = (Nanos::from_millis(500), Nanos::from_millis(2_500));
-const CLOSING: (Nanos, Nanos) = (Nanos::from_secs(1), Nanos::from_secs(5));
+
+/// Of one that closes in on the limit, and of one that makes sure of it.
+pub const CLOSING: (Nanos, Nanos) = (Nanos::from_secs(1), Nanos::from_secs(5));
 const CONFIRMING: (Nanos, Nanos) = (Nanos::from_secs(1), Nanos::from_secs(10));
 
 /// Of a probe of a target that may be at rest.
@@ -61,7 +64,7 @@ pub fn bounds(args: &SweepArgs) -> Bounds {
 
 /// Whether it is one of the trials that a search goes by: not an overload, not a probe.
 pub fn is_trial(entry: &Entry) -> bool {
-    entry.report.asked_rate().is_some() && !is_probe(entry)
+    !is_overload(entry) && !is_probe(entry)
 }
 
 /// Whether it only looked for whether the target is at rest.
@@ -69,9 +72,10 @@ pub fn is_probe(entry: &Entry) -> bool {
     entry.report.asked_rate().is_some() && entry.report.plan.duration_ns < DOUBLING.1.0
 }
 
-/// The search for an objective after all trials so far.
+/// The search for an objective after all trials so far. What comes after an overload says how the target took it.
 pub fn search(entries: &[Entry], args: &SweepArgs, slos: &Slos) -> Search {
-    let trials = entries.iter().filter(|entry| is_trial(entry)).map(|entry| trial(entry, slos));
+    let before = entries.iter().take_while(|entry| !is_overload(entry));
+    let trials = before.filter(|entry| is_trial(entry)).map(|entry| trial(entry, slos));
     Search::of(bounds(args), trials)
 }
 
@@ -144,7 +148,7 @@ fn begin_at_rest(sitting: &mut Sitting<'_>, args: &SweepArgs) -> Result<bool, St
 }
 
 /// Waits until the target is at rest. Whether there was time for it.
-fn drain(sitting: &mut Sitting<'_>, args: &SweepArgs) -> Result<bool, Stopped> {
+pub fn drain(sitting: &mut Sitting<'_>, args: &SweepArgs) -> Result<bool, Stopped> {
     let Some(at_rest) = medians(sitting).into_iter().min() else { return Ok(true) };
     for _ in 0..DRAIN_PROBES_MAX {
         if !one_trial(sitting, args, bounds(args).from, PROBE, "is the target at rest again?")? {

@@ -1,10 +1,11 @@
 //! What was found, in sentences and marks.
 
 use blaster_core::plan::slo::Slo;
+use blaster_core::report::sweep::overload::{Recovery, Unknown};
 use blaster_core::report::units::{grouped, percent, rate};
 use blaster_core::time::Nanos;
 
-use super::found::{Answer, Found, LimitedBy, Recovery, StepRecord};
+use super::found::{Answer, Found, LimitedBy, StepRecord};
 use super::view::{Aftermath, Line, Mark, Tone, View, limit_ns};
 use crate::metrics::joined::RunsOut;
 
@@ -112,25 +113,39 @@ fn curve(found: &Found) -> Vec<Line> {
 
 /// A sentence on what happened after an overload.
 pub fn recovery(recovery: &Recovery) -> Line {
-    let overload = format!("after {}x the limit", recovery.overload);
-    let (tone, text) = match (recovery.metastable, recovery.seconds, recovery.released_at_rps) {
+    let back = recovery.seconds.map(|seconds| Nanos::from_secs_f64(seconds).to_string());
+    let released = recovery.released_at_rps.map(rate);
+    let (tone, text) = match (recovery.metastable, back, released) {
         (Some(true), _, Some(released)) => (
             Tone::Bad,
             format!(
-                "{overload} it is stuck at a load that it held before (metastable), and comes back at {} req/s",
-                rate(released)
+                "it is stuck at a load that it held before (metastable), and comes back at {released} req/s"
             ),
         ),
-        (Some(true), ..) => {
-            (Tone::Bad, format!("{overload} it is stuck at a load that it held before (metastable)"))
+        (Some(true), ..) => (Tone::Bad, "it is stuck at a load that it held before (metastable)".to_owned()),
+        (Some(false), Some(_), None) if recovery.seconds <= Some(0.0) => {
+            (Tone::Good, "it is back at once".to_owned())
         }
-        (_, Some(seconds), _) if seconds <= 0.0 => (Tone::Good, format!("{overload} it is back at once")),
-        (_, Some(seconds), _) => {
-            (Tone::Good, format!("{overload} it is back in {}", Nanos::from_secs_f64(seconds)))
-        }
-        _ => (Tone::Doubtful, format!("{overload}: not known")),
+        (Some(false), Some(back), None) => (Tone::Good, format!("it is back in {back}")),
+        (Some(false), ..) => (
+            Tone::Doubtful,
+            "it works off what piled up, but was not through with it at 70 % of the limit in 100 s"
+                .to_owned(),
+        ),
+        (None, ..) => (Tone::Doubtful, unknown(recovery)),
     };
-    line(tone, "recovery", text)
+    line(tone, "recovery", format!("after {}x the limit {text}", recovery.overload))
+}
+
+fn unknown(recovery: &Recovery) -> String {
+    match recovery.unknown {
+        Some(Unknown::NotWell) => "not known: it was not well before either, at half of it",
+        Some(Unknown::HoldsLess) => {
+            "it did not come back, and holds less than before even when relieved: its limit has moved, or was found too high"
+        }
+        Some(Unknown::CutShort) | None => "not known: the sweep ended before that could be told",
+    }
+    .to_owned()
 }
 
 fn runs_out(first: &RunsOut) -> Line {

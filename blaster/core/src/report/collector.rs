@@ -9,11 +9,12 @@ use hdrhistogram::Histogram;
 use serde::{Deserialize, Serialize};
 
 use super::batches::Batches;
-use super::latency::{longest, percentiles};
+use super::latency::{longest, observed, percentiles};
 use super::verdict::{Status, interval_status};
 use crate::load::engine::ConnectFailure;
 use crate::load::http1::Malformed;
 use crate::load::recorder::{ClassRecord, Failure, LatenessRecord, Recorder, Series, WireRecord, histogram};
+use crate::plan::slo::Slo;
 use crate::time::Nanos;
 
 /// Merges what shards deliver.
@@ -49,6 +50,8 @@ pub struct Collector {
     /// The most that service times were ahead of the time in flight, as a share of it.
     pub(super) littles_law_excess: f64,
     interval: Nanos,
+    /// What each interval is judged by.
+    slos: Vec<Slo>,
     /// Intervals that not every shard has delivered; the first is number `rows.len()`.
     pending: VecDeque<Pending>,
     finished: Vec<FinishedInterval>,
@@ -117,6 +120,9 @@ pub struct IntervalRow {
     /// The share of the run that was missing in it, with nodes that were lost.
     #[serde(default, skip_serializing_if = "is_none_missing")]
     pub missing: f64,
+    /// Whether it kept each objective of the run by itself, in the order of the report's `slo`; none where nothing ended in it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub slo: Vec<Option<bool>>,
 }
 
 fn is_none_missing(share: &f64) -> bool {
@@ -191,9 +197,16 @@ impl Collector {
             service_sum_ns: 0,
             littles_law_excess: 0.0,
             interval,
+            slos: Vec::new(),
             pending: VecDeque::new(),
             finished: Vec::new(),
         }
+    }
+
+    /// Judges every interval by these as well.
+    #[must_use]
+    pub fn judging(self, slos: Vec<Slo>) -> Self {
+        Self { slos, ..self }
     }
 
     /// Merges what a shard saw in one interval, after settling it. Recorders of one shard come in the order of their
@@ -368,6 +381,8 @@ impl Collector {
         let [own_p50, own_p99] = percentiles(&pending.own, 0, [50.0, 99.0]);
         row.own_p99_ns = own_p99;
         row.status = interval_status(own_p50, own_p99, pending.own.len());
+        row.slo =
+            self.slos.iter().map(|slo| kept(slo, &row, &pending.response_time, pending.unanswered)).collect();
         self.check_littles_law(&row);
         FinishedInterval { row, response_time: pending.response_time }
     }
@@ -422,6 +437,15 @@ impl Pending {
             add(&mut self.response_time, series);
         }
     }
+}
+
+/// Whether an interval kept an objective. Of its requests, those that ended in it; of what was to be sent in it, what was.
+fn kept(slo: &Slo, row: &IntervalRow, times: &Histogram<u64>, unanswered: u64) -> Option<bool> {
+    let ended = row.completed + row.errors + row.unsent;
+    let share = |part: u64, of: u64| (of > 0).then(|| part as f64 / of as f64);
+    let (errors, achieved) =
+        (share(ended - row.ok, ended), share(row.sent.min(row.scheduled), row.scheduled));
+    (ended > 0).then(|| slo.judge(observed(slo.metric, times, unanswered, errors, achieved)))
 }
 
 fn add(sum: &mut Histogram<u64>, series: &Series) {
@@ -564,6 +588,21 @@ mod tests {
         let row = &collector.rows[0];
         assert_eq!((row.errors, row.p99_ns, row.max_ns), (2, None, None));
         assert!(row.p50_ns.is_some());
+    }
+
+    #[test]
+    fn an_interval_is_judged_by_all_that_ended_in_it() {
+        let slos = ["p90<900ns", "p90<1100ns", "mean<1050ns", "errors<1%", "achieved>=50%"];
+        let mut collector = collector(1).judging(slos.map(|slo| slo.parse().unwrap()).into());
+        collector.add(0, &mut recorder(0, 100, 100, 100, 0, 0));
+        let mut failed = recorder(1, 100, 40, 30, 60, 0);
+        failed.classes[0].errors[Failure::Timeout as usize] = 10;
+        collector.add(0, &mut failed);
+        collector.add(0, &mut recorder(2, 0, 0, 0, 60, 0));
+        let judged: Vec<_> = collector.rows.iter().map(|row| row.slo.clone()).collect();
+        assert_eq!(judged[0], [false, true, true, true, true].map(Some));
+        assert_eq!(judged[1], [false; 5].map(Some), "a quarter of its requests was never answered");
+        assert_eq!(judged[2], [None; 5], "nothing ended");
     }
 
     #[test]

@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use super::batches::Batched;
 use super::confidence::{Intervals, is_supported};
+use crate::plan::slo::Metric;
 
 /// Times in nanoseconds. A percentile that lands among the unanswered is none: endless.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -98,6 +99,24 @@ pub const PERCENTILES: [(&str, f64); 7] = [
 /// The longest time; none if there is no time or an endless one.
 pub fn longest(histogram: &Histogram<u64>, unanswered: u64) -> Option<u64> {
     (!histogram.is_empty() && unanswered == 0).then(|| histogram.max())
+}
+
+/// What an objective is about, of response times of which so many are endless, and these shares; in nanoseconds, or as a fraction. None if
+/// it is not known or endless: an endless wait makes maximum and mean endless too.
+pub fn observed(
+    metric: Metric,
+    histogram: &Histogram<u64>,
+    unanswered: u64,
+    error_rate: Option<f64>,
+    achieved: Option<f64>,
+) -> Option<f64> {
+    match metric {
+        Metric::Percentile(percent) => percentiles(histogram, unanswered, [percent])[0].map(|ns| ns as f64),
+        Metric::Max => longest(histogram, unanswered).map(|ns| ns as f64),
+        Metric::Mean => (!histogram.is_empty() && unanswered == 0).then(|| histogram.mean()),
+        Metric::Errors => error_rate,
+        Metric::Achieved => achieved,
+    }
 }
 
 /// For each of the ascending `percents` (0 to 100) the smallest time with at least `ceil(percent / 100 * total)`
