@@ -284,7 +284,7 @@ impl<E: Engine> Worker<E> {
         self.flow.opening.took()
     }
 
-    /// When the first request was sent, as service times count it; none before it.
+    /// When the first request had been sent, as lateness counts it; none before it.
     pub fn first_sent(&self) -> Option<Nanos> {
         self.flow.first_sent
     }
@@ -366,15 +366,10 @@ impl<E: Engine> Worker<E> {
             Phase::Draining => {}
             Phase::Done => return Progress::Done,
         }
-        let sends_first = self.flow.first_sent.is_none() && self.flow.recorder.sends > 0;
         until = until.min(self.open_connections(now));
         self.flow.note_turn(now, until);
         self.close_connections();
         self.engine.turn(until, &mut self.flow);
-        if sends_first {
-            // A turn that sends does not wait: by now it has left.
-            self.flow.first_sent = Some(self.engine.now());
-        }
         self.close_connections();
         match self.flow.phase {
             Phase::Opening => Progress::Opening,

@@ -501,6 +501,9 @@ impl Flow {
 
 impl OnEvent for Flow {
     fn submitted(&mut self, now: Nanos) {
+        if self.first_sent.is_none() && self.recorder.sends > 0 {
+            self.first_sent = Some(now);
+        }
         for (intended, blocked) in self.just_sent.drain(..) {
             let (lateness, late) = (&mut self.recorder.lateness, now - intended);
             if blocked > Nanos::ZERO {
