@@ -281,6 +281,8 @@ async fn hot_loop(
         }
         if let Some(at) = start.filter(|&at| worker.engine().now() + AWAKE_BEFORE_START >= at) {
             start = None;
+            worker.expect_first();
+            worker.turn();
             while worker.engine().now() < at {
                 std::hint::spin_loop();
             }

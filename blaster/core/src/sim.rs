@@ -30,7 +30,9 @@ pub use random::{Random, Span};
 pub use server::{Answer, Behaviour, CloseAfter, Whim};
 use server::{Peer, Server, Write};
 
-use crate::load::engine::{ConnectFailure, ConnectionId, EndCause, Engine, Event, Lent, OnEvent, Outgoing};
+use crate::load::engine::{
+    ConnectFailure, ConnectionId, EndCause, Engine, Event, Lent, OnEvent, Outgoing, WireTimes,
+};
 use crate::load::tape::Reel;
 use crate::time::Nanos;
 
@@ -294,7 +296,7 @@ impl SimEngine {
     }
 
     fn hand_over(&mut self, happening: Happening, on: &mut impl OnEvent) {
-        let Happening { id, life, what, .. } = happening;
+        let Happening { at, id, life, what, .. } = happening;
         let slot = &mut self.slots[id as usize];
         if life != slot.life || slot.state == State::Ended && !matches!(what, What::Sent | What::Released) {
             return;
@@ -317,6 +319,10 @@ impl SimEngine {
             What::Received(mut bytes) => {
                 self.coalesce(&mut bytes, id, life);
                 self.counts.bytes_received += bytes.len() as u64;
+                if let Timed::Left(left) = self.slots[id as usize].timed {
+                    self.slots[id as usize].timed = Timed::No;
+                    on.wire(id, WireTimes { left, arrived: at });
+                }
                 on.event(id, Event::Received(&bytes));
             }
             What::Ended(cause) => {
@@ -397,6 +403,20 @@ impl Engine for SimEngine {
         }
         self.transmit(at, id, rest, |slot| &mut slot.arrival_there, What::Arrived);
         self.schedule(at, id, What::Sent);
+        let timed = &mut self.slots[id as usize].timed;
+        if *timed == Timed::Asked {
+            *timed = Timed::Left(at);
+        }
+    }
+
+    fn time_next(&mut self, id: ConnectionId) -> bool {
+        let timed = &mut self.slots[id as usize].timed;
+        *timed = match *timed {
+            Timed::No => Timed::Prepared,
+            Timed::Prepared => Timed::Asked,
+            other => other,
+        };
+        *timed == Timed::Asked
     }
 
     fn lend(&mut self, id: ConnectionId, run: Range<usize>) -> Lent<'_> {
@@ -459,6 +479,19 @@ const STAGED_BYTES: usize = 16 * 1024;
 /// From the close of a slot until it is free.
 const RELEASE_AFTER: Span = Span::micros(0, 30);
 
+/// How far a slot's next request is on its way to be timed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Timed {
+    #[default]
+    No,
+    /// The next send may be.
+    Prepared,
+    /// The next send is.
+    Asked,
+    /// What was sent left then.
+    Left(Nanos),
+}
+
 #[derive(Debug)]
 struct Slot {
     state: State,
@@ -466,6 +499,7 @@ struct Slot {
     /// Grows with every connect and close; what belongs to an earlier life does not happen any more.
     life: u64,
     sending: Option<Sending>,
+    timed: Timed,
     peer: Peer,
     /// When the last piece arrives at the server, and at the client: pieces do not overtake each other.
     arrival_there: Nanos,
@@ -489,6 +523,7 @@ impl Default for Slot {
             address: 0,
             life: 0,
             sending: None,
+            timed: Timed::No,
             peer: Peer::new(),
             arrival_there: Nanos::ZERO,
             arrival_here: Nanos::ZERO,

@@ -204,6 +204,7 @@ impl<E: Engine> Worker<E> {
                 lapsed: None,
                 first_due: None,
                 first_sent: None,
+                first_left: None,
                 warmup: plan.warmup,
                 length: plan.length,
                 start: Nanos::MAX,
@@ -250,6 +251,18 @@ impl<E: Engine> Worker<E> {
         flow.first_due = schedules.filter_map(|schedule| schedule.next_due()).min().map(|due| at + due);
     }
 
+    /// Has the engine get ready to time the first request, which costs that request less than to do it when it is due. A moment before
+    /// it, with a turn to follow.
+    pub fn expect_first(&mut self) {
+        let due = |stream: &&Stream| stream.schedule.as_ref().and_then(|schedule| schedule.next_due());
+        let first = self.flow.streams.iter().filter(|stream| due(stream).is_some()).min_by_key(due);
+        let idle =
+            first.and_then(|stream| Some(stream.connections.start + stream.rotation.first(Queue::Idle)?));
+        if let Some(id) = idle {
+            self.engine.time_next(id);
+        }
+    }
+
     /// Sends only until `until`: from the first turn on that begins then or later nothing is sent any more, as after
     /// [`Self::stop`], and nothing intended later comes due. Every turn looks before it sends, however long it was held up
     /// before. A later permit replaces this one, unless it has run out. Without any there is no such end.
@@ -284,9 +297,9 @@ impl<E: Engine> Worker<E> {
         self.flow.opening.took()
     }
 
-    /// When the first request had been sent, as lateness counts it; none before it.
+    /// When the first request left, by the kernel's time, or where that is not known when the call that sent it had returned; none before.
     pub fn first_sent(&self) -> Option<Nanos> {
-        self.flow.first_sent
+        self.flow.first_left.or(self.flow.first_sent)
     }
 
     /// No more request is sent from now on; what is in flight is waited for.

@@ -278,6 +278,23 @@ fn a_permit_that_is_renewed_in_time_changes_nothing() {
 }
 
 #[test]
+fn a_first_request_that_is_expected_is_timed_by_the_kernel() {
+    let first_sent = |expects: bool| {
+        let scenario = Scenario::simple(1_000.0, millis(100), 4, 1, Behaviour::healthy(0));
+        let mut worker = scenario.worker();
+        while worker.turn() != Progress::Ready {}
+        worker.start(millis(50));
+        if expects {
+            worker.expect_first();
+        }
+        while worker.turn() != Progress::Done {}
+        worker.first_sent().unwrap()
+    };
+    let (left, submitted) = (first_sent(true), first_sent(false));
+    assert!(millis(50) <= left && left < submitted, "it left at {left}, the call returned at {submitted}");
+}
+
+#[test]
 fn a_halted_run_leaves_in_flight_what_was_not_answered() {
     let behaviour = Behaviour { answers: vec![(Answer::Never, 1)], ..Behaviour::healthy(0) };
     let mut scenario = Scenario::simple(1_000.0, SECOND, 8, 64, behaviour);

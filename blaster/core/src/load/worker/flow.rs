@@ -50,8 +50,9 @@ pub(super) struct Flow {
     pub(super) lapsed: Option<Nanos>,
     /// The intended time of the first request.
     pub(super) first_due: Option<Nanos>,
-    /// When the first send was.
+    /// When the kernel had taken the first send, and when that left, if it said so.
     pub(super) first_sent: Option<Nanos>,
+    pub(super) first_left: Option<Nanos>,
     pub(super) warmup: Nanos,
     pub(super) length: Nanos,
     pub(super) start: Nanos,
@@ -523,10 +524,11 @@ impl OnEvent for Flow {
     fn wire(&mut self, id: ConnectionId, times: WireTimes) {
         let connection = &self.connections[id as usize];
         // What was timed was sent when nothing was in flight, so it is the oldest that is.
-        let ticket = connection.oldest().filter(|_| connection.state == State::Open);
-        if let Some(ticket) = ticket
-            && (ticket.class as usize) < self.recorder.classes.len() - 1
-        {
+        let Some(ticket) = connection.oldest().filter(|_| connection.state == State::Open) else { return };
+        if self.first_due == Some(ticket.intended) {
+            self.first_left = Some(times.left);
+        }
+        if (ticket.class as usize) < self.recorder.classes.len() - 1 {
             self.recorder.wire.record(ticket.sent, times, self.now);
         }
     }
