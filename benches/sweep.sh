@@ -3,23 +3,29 @@
 # served at 50 µs each, an event API with a bounded buffer, and a server that does not come back after an overload. Of nginx limited by
 # limit_req, and of a one-process Node.js server, beside what doubling wrk's connections says. Target on CPU 0, blaster on CPU 1.
 #
-#   benches/sweep.sh [--quick] [--runs N] [--budget TIME]
+#   benches/sweep.sh [--quick] [--runs N] [--budget TIME] [--only queue|buffer|metastable|servers]
 # shellcheck source=support/common.sh
 source "$(dirname "${BASH_SOURCE[0]}")/support/common.sh"
 
-runs=5 metastable_runs=3 budget=4m measure_s=5 wrk_s=5 servers=yes
+runs=5 metastable_runs=3 budget=6m measure_s=5 wrk_s=5 only=
 while [ $# != 0 ]; do
   case $1 in
-    --quick) runs=1 metastable_runs=0 budget=12s measure_s=1 servers=no ;;
+    --quick) runs=1 budget=12s measure_s=1 only=queue+buffer ;;
     --runs) runs=${2:?} metastable_runs=${2:?} && shift ;;
     --budget) budget=${2:?} && shift ;;
-    *) fail "unknown argument $1: there are --quick, --runs N and --budget TIME" ;;
+    --only) only=${2:?} && shift ;;
+    *) fail "unknown argument $1: there are --quick, --runs N, --budget TIME and --only queue|buffer|metastable|servers" ;;
   esac
   shift
 done
+case $only in
+  '' | queue | buffer | metastable | servers | queue+buffer) ;;
+  *) fail "unknown --only $only: there are queue, buffer, metastable and servers" ;;
+esac
+wanted() { [[ -z $only || +$only+ == *+$1+* ]]; }
 PATH=$PATH:/usr/sbin
 need curl:curl python3:python3 taskset:util-linux
-[ "$servers" = no ] || need nginx:nginx-light node:nodejs wrk:wrk
+! wanted servers || need nginx:nginx-light node:nodejs wrk:wrk
 need_two_cpus
 build_blaster
 
@@ -46,18 +52,24 @@ measured() {
   say "$1: the sink itself answered $(cat "$work/$1.capacity")/s"
 }
 
-names=(queue buffer)
-start_sink control --service spin:50us
-measured queue "http://$sink_host/" 30k
-for ((n = 1; n <= runs; n++)); do sweep queue "$n" --slo 'p99<20ms,errors<1%' --from 1k "http://$sink_host/"; done
-stop "$sink_pid"
+names=()
+if wanted queue; then
+  names+=(queue)
+  start_sink control --service spin:50us
+  measured queue "http://$sink_host/" 30k
+  for ((n = 1; n <= runs; n++)); do sweep queue "$n" --slo 'p99<20ms,errors<1%' --from 1k "http://$sink_host/"; done
+  stop "$sink_pid"
+fi
 
-start_sink event-api --capacity 5000 --buffer 100
-measured buffer "$sink_host" 8k
-for ((n = 1; n <= runs; n++)); do sweep buffer "$n" --slo 'p99<500ms,errors<1%' --from 500 "$sink_host"; done
-stop "$sink_pid"
+if wanted buffer; then
+  names+=(buffer)
+  start_sink event-api --capacity 5000 --buffer 100
+  measured buffer "$sink_host" 8k
+  for ((n = 1; n <= runs; n++)); do sweep buffer "$n" --slo 'p99<500ms,errors<1%' --from 500 "$sink_host"; done
+  stop "$sink_pid"
+fi
 
-if ((metastable_runs > 0)); then
+if wanted metastable; then
   names+=(metastable)
   for ((n = 1; n <= metastable_runs; n++)); do
     # A server of its own for each: one that is down would stay so.
@@ -78,7 +90,7 @@ doubled() {
   done
 }
 
-if [ "$servers" = yes ]; then
+if wanted servers; then
   names+=(nginx node)
   host=127.0.0.1:$(free_port)
   sed "s|@WORK@|$work|; s|@HOST@|$host|" "$support/nginx-limited.conf" >"$work/nginx.conf"
