@@ -107,7 +107,10 @@ impl Results {
     pub fn write(mut self, report: &Report) -> (Option<String>, Vec<ResultError>) {
         let log = match (self.log_error.take(), self.log.take(), &self.hlog) {
             (Some(error), ..) => Err(error),
-            (None, Some(log), Some(destination)) => destination.outcome(log.finish().map(drop)),
+            (None, Some(mut log), Some(destination)) => {
+                let marked = log.mark_gaps(&report.intervals);
+                destination.outcome(marked.and_then(|()| log.finish().map(drop)))
+            }
             _ => Ok(()),
         };
         let json = self.json.as_ref().map_or(Ok(()), |destination| destination.write(&json::render(report)));

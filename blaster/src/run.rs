@@ -135,8 +135,7 @@ pub fn run(settings: &mut Settings, observer: &mut impl Observer) -> Result<Repo
     let prepared = prepare(settings, observer)?;
     observer.starting(prepared.facts());
     let start = prepared.clock().now() + START_AHEAD;
-    // From the command: what opening its connections took comes off the time to wait for the last answers.
-    let mut running = prepared.start(start, Nanos::ZERO);
+    let mut running = prepared.start(start);
     let mut heard = 0;
     loop {
         let goes_on = running.collect(|_, _| ());

@@ -122,7 +122,8 @@ pub fn sweep(
     trials: &mut dyn Trials,
     live: &mut Live,
 ) -> Result<Swept, SweepError> {
-    let mut plan = Plan::new(args, typed, seed)?;
+    let tool = trials.tool();
+    let mut plan = Plan::new(args, typed, seed, tool)?;
     let metrics = plan.args.target_metrics.as_ref().map(Watched::start).transpose()?;
     let mut run_args = plan.args.run.clone();
     run_args.slo = plan.slos.clone();
@@ -130,7 +131,7 @@ pub fn sweep(
     run_args.slo.extend(until.clone().map(|until| Slos(vec![until])));
     let list = SweepArgs::of_run(&plan.header.args);
     trials.prepare(&Asked { args: &run_args, list, seed: plan.header.seed }).map_err(SweepError::Trials)?;
-    let tool = trials.tool();
+    let command = trials.command();
     let known = std::mem::take(&mut plan.known);
     if !known.is_empty() {
         live.tell(&format!("going on after {} trials of {}", known.len(), plan.journal.path().display()));
@@ -148,18 +149,19 @@ pub fn sweep(
         }
         ended => ended,
     };
-    Ok(sum_up(&sitting, &args, header, &slos, ended, journal, tool))
+    Ok(sum_up(&sitting, &args, header, &slos, ended, journal, &command))
 }
 
 impl Plan {
-    fn new(args: &SweepArgs, typed: Vec<String>, seed: u64) -> Result<Self, SweepError> {
+    fn new(args: &SweepArgs, typed: Vec<String>, seed: u64, tool: &str) -> Result<Self, SweepError> {
         if let Some(path) = &args.resume {
-            return Self::resume(args, typed, path);
+            return Self::resume(args, typed, path, tool);
         }
         let seed = args.run.seed.unwrap_or(seed);
         let version = env!("CARGO_PKG_VERSION").to_owned();
         let started_at = timestamp(SystemTime::now());
-        let header = Header { schema: journal::SCHEMA, version, started_at, seed, args: typed };
+        let tool = tool.to_owned();
+        let header = Header { schema: journal::SCHEMA, tool, version, started_at, seed, args: typed };
         let slos = objectives(args)?;
         refuse(args)?;
         let journal = new_journal(args, &header)?;
@@ -167,7 +169,7 @@ impl Plan {
     }
 
     /// The sweep of a journal; what may be other in this sitting is.
-    fn resume(args: &SweepArgs, typed: Vec<String>, path: &Path) -> Result<Self, SweepError> {
+    fn resume(args: &SweepArgs, typed: Vec<String>, path: &Path, tool: &str) -> Result<Self, SweepError> {
         if let Some(other) = typed.first() {
             return Err(SweepError::Arguments(format!(
                 "--resume goes on with the arguments of {}: leave out {other}; only --budget, --allow-invalid and outputs may be given anew",
@@ -175,6 +177,13 @@ impl Plan {
             )));
         }
         let (header, known, journal) = Journal::resume(path)?;
+        if header.tool != tool {
+            return Err(SweepError::Arguments(format!(
+                "{path} is of a sweep by {other}, whose trials are others: go on with `{other} sweep --resume {path}`",
+                path = path.display(),
+                other = header.tool
+            )));
+        }
         let mut before = SweepArgs::from_list(&header.args).map_err(|error| {
             let problem = error.to_string().lines().next().unwrap_or_default().to_owned();
             JournalError::Unreadable { path: path.to_owned(), problem }
@@ -281,7 +290,7 @@ fn new_journal(args: &SweepArgs, header: &Header) -> Result<Journal, JournalErro
             name.push(".journal");
             name
         }
-        _ => format!("blaster-sweep-{}.journal", header.started_at.replace([':', '.'], "-")).into(),
+        _ => format!("{}-sweep-{}.journal", header.tool, header.started_at.replace([':', '.'], "-")).into(),
     };
     let mut path = PathBuf::from(&name);
     for number in 2.. {
@@ -369,7 +378,7 @@ fn sum_up(
     slos: &[Slos],
     ended: Result<Ended, Stopped>,
     journal: PathBuf,
-    tool: &str,
+    command: &str,
 ) -> Swept {
     let is_done = matches!(ended, Ok(Ended::Done));
     let is_step = |entry: &&journal::Entry| is_ladder(args) || limit::is_trial(entry);
@@ -408,13 +417,13 @@ fn sum_up(
         Ok(Ended::Done) if is_ladder(args) => "all loads were tried".to_owned(),
         Ok(Ended::Done) => "all that was asked is known".to_owned(),
         Ok(Ended::Budget) => "the budget is used up: give more with --budget".to_owned(),
-        Err(why) => format!("{why}: go on with {tool} sweep --resume {}", journal.display()),
+        Err(why) => format!("{why}: go on with {command} --resume {}", journal.display()),
     };
     let peak = steps.iter().map(|step| (step.offered, step.row().ok)).max_by(|a, b| a.1.total_cmp(&b.1));
     let overloads = if is_ladder(args) { Vec::new() } else { overload::seen(sitting.entries(), &slos[0]) };
     let found = Found {
         schema: SCHEMA,
-        tool: Tool { name: tool.to_owned(), version: header.version },
+        tool: Tool { name: header.tool, version: header.version },
         started_at: header.started_at,
         duration_s: sitting.elapsed_s(),
         interrupted: is_interrupted,
@@ -454,15 +463,18 @@ fn probes(sitting: &Sitting<'_>) -> Vec<Report> {
     probes.map(|entry| entry.report.clone()).collect()
 }
 
-/// The load with the most goodput for its latency (Kleinrock's power), of those that held.
+/// The load with the most goodput for its latency (Kleinrock's power), of those that held; none if that is the highest of them: nothing
+/// bends below it.
 fn knee(steps: &[StepRecord], holds: f64) -> Option<f64> {
     let power = |step: &StepRecord| {
         let means = step.trials.iter().filter_map(|report| report.response_time_ns.mean);
         let mean = means.min()?;
         Some((step.offered, step.row().ok / mean.max(1) as f64))
     };
-    let held = steps.iter().filter(|step| step.offered <= holds).filter_map(power);
-    held.max_by(|a, b| a.1.total_cmp(&b.1)).map(|(rate, _)| rate)
+    let held: Vec<_> = steps.iter().filter(|step| step.offered <= holds).filter_map(power).collect();
+    let highest = held.last()?.0;
+    let best = held.into_iter().max_by(|a, b| a.1.total_cmp(&b.1))?.0;
+    (best < highest).then_some(best)
 }
 
 /// Less than this of the peak is a collapse.

@@ -29,8 +29,12 @@ const FAREWELL: Duration = Duration::from_millis(200);
 
 /// Serves leaders until it is told to end.
 pub async fn serve(args: &AgentArgs, secret: &Secret) -> anyhow::Result<()> {
-    let endpoint = net::listen(args.listen, secret)
-        .with_context(|| format!("cannot listen on {} (UDP)", args.listen))?;
+    let endpoint = net::listen(args.listen, secret).with_context(|| {
+        format!(
+            "cannot listen on {} (UDP): is it an address of this machine, and the port free?",
+            args.listen
+        )
+    })?;
     let address = endpoint.local_addr().context("cannot learn the port")?;
     log(&format!("listening on {address}"));
     if args.child {

@@ -143,7 +143,7 @@ impl Patience {
 }
 
 fn hosts_of(args: &NodesArgs) -> Result<Vec<Host>, LeadError> {
-    read_hosts(args.nodes.as_ref().ok_or(LeadError::NoNodes)?)
+    read_hosts(args.nodes.as_ref().ok_or(LeadError::NoneToAsk)?)
 }
 
 async fn ask(

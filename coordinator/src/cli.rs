@@ -1,6 +1,6 @@
 //! What was typed.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 
 use blaster::cli::{RunArgs, SweepArgs};
@@ -8,6 +8,7 @@ use blaster_core::plan::rate::Rate;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::allowed::Allowed;
+use crate::hosts::PORT_DEFAULT;
 
 /// Makes many blasters act as one: one start, one split of the rate, one exact set of numbers.
 #[derive(Debug, Parser)]
@@ -54,6 +55,11 @@ pub enum Command {
 
 /// `coordinator run`.
 #[derive(Clone, Debug, Args)]
+#[command(
+    mut_arg("arrivals", |arg| arg.help("Spacing of requests [default: poisson with several nodes]")),
+    mut_arg("connections", |arg| arg.help("Total connections of all nodes [default: 64 a node, never fewer than threads]")),
+    mut_arg("targets", |arg| arg.help("The server that all nodes drive; repeatable, as URL=WEIGHT. --local starts one itself if there is none")),
+)]
 pub struct LeadArgs {
     /// Who does it.
     #[command(flatten)]
@@ -109,7 +115,7 @@ pub struct NodesArgs {
 #[derive(Clone, Debug, Args)]
 pub struct AgentArgs {
     /// Where to listen (UDP); only this machine reaches the default
-    #[arg(long, value_name = "ADDR:PORT", default_value = "127.0.0.1:7400")]
+    #[arg(long, value_name = "ADDR[:PORT]", default_value = "127.0.0.1:7400", value_parser = listen)]
     pub listen: SocketAddr,
     /// The file that `coordinator secret` made [default: $COORDINATOR_SECRET, else cluster.secret]
     #[arg(long, value_name = "FILE")]
@@ -126,6 +132,13 @@ pub struct AgentArgs {
     /// Say on standard output where it listens, and end when standard input does: for whoever starts it as a child
     #[arg(long, hide = true)]
     pub child: bool,
+}
+
+/// An address, with a port or that of a hosts file without one.
+fn listen(text: &str) -> Result<SocketAddr, String> {
+    let with_port =
+        text.parse().or_else(|_| text.parse().map(|ip: IpAddr| SocketAddr::new(ip, PORT_DEFAULT)));
+    with_port.map_err(|_| format!("no address {text:?}: write 10.0.0.7, 10.0.0.7:7400 or [::]:7400"))
 }
 
 /// `coordinator status`.

@@ -250,7 +250,7 @@ fn wait_for_start(prepared: Prepared, orders: &Receiver<Order>) -> Result<Option
         match orders.recv_timeout(LOOK_EVERY) {
             Ok(Order::Start(at)) => {
                 let at = clock.of_monotonic(at);
-                return Ok(Some(prepared.start(at, at)));
+                return Ok(Some(prepared.start(at)));
             }
             Ok(Order::Permit(until)) => prepared.permit(clock.of_monotonic(until)),
             // Before its start a run takes nothing over.

@@ -164,7 +164,9 @@ impl<'a> Led<'a> {
             match unpack::<Report>(packed) {
                 None => *report = Err("its report cannot be read".to_owned()),
                 Some(report) if report.interrupted => {
-                    self.leader.handle_stopped_early(node, now, "it stopped before the end");
+                    let why =
+                        "it stopped before the end: somebody stopped it (`coordinator stop`), or its agent";
+                    self.leader.handle_stopped_early(node, now, why);
                 }
                 Some(_) => {}
             }
@@ -320,9 +322,11 @@ impl<'a> Led<'a> {
         report.with_nodes(rows)
     }
 
-    /// When the last of them stopped, if another stopped them all.
+    /// When the last of them stopped, if another stopped them all, or the loss of one ended the run.
     fn stopped_by_others(&self, reports: &[Option<Report>]) -> Option<Nanos> {
+        let failed = self.leader.failure().is_some();
         let there = self.leader.nodes().iter().zip(reports).filter(|(node, _)| node.takes_part());
+        let there = there.filter(|(node, _)| !failed || node.lost().is_none());
         let ends: Option<Vec<f64>> = there
             .map(|(_, report)| {
                 report.as_ref().filter(|report| report.interrupted).map(|report| report.duration_s)
@@ -393,7 +397,12 @@ impl<'a> Led<'a> {
         let shards = |index: usize| self.leader.nodes()[index].ready().map_or(0, |ready| ready.shards);
         // A node that stops while others go on is a gap; where all were stopped by another, so was the run.
         let stopped = self.stopped.map(|at| at.saturating_sub(start + plan.warmup));
-        let duration = stopped.or_else(|| self.stopped_by_others(reports));
+        let lost = || {
+            let nodes = self.leader.nodes().iter();
+            let at = nodes.filter_map(|node| node.lost().map(|(at, _)| at)).min()?;
+            self.leader.failure().map(|_| at.saturating_sub(start + plan.warmup))
+        };
+        let duration = stopped.or_else(|| self.stopped_by_others(reports)).or_else(lost);
         RunFacts {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             started_at: timestamp(self.started_at),

@@ -2,10 +2,11 @@
 
 use std::path::Path;
 
-use blaster::cli::RunArgs;
+use blaster::cli::{ArrivalsArg, RunArgs};
 use blaster::files::{Bundle, Gathering};
 use blaster::run::start_sink;
 use blaster::settings::{Place, Settings};
+use blaster_core::plan::rate::RateSpec;
 use blaster_core::time::Nanos;
 use blaster_ring::system;
 use blaster_sink::Sink;
@@ -29,8 +30,11 @@ pub enum LeadError {
     /// Neither nodes nor `--local`.
     #[error("where to? name the nodes with --nodes hosts.txt, or try it on this machine with --local 2")]
     NoNodes,
+    /// Nobody to ask.
+    #[error("which nodes? name them with --nodes hosts.txt")]
+    NoneToAsk,
     /// No hosts file.
-    #[error("cannot read {path}: {error}")]
+    #[error("cannot read {path}: {error}: it is a text of a node a line, as in load-1:7400 weight=2")]
     HostsFile {
         /// Which.
         path: String,
@@ -100,6 +104,14 @@ impl Cluster {
         &self.hosts
     }
 
+    /// Says how requests are spaced, if the user did not: by how many nodes were named, however many of them there will be.
+    pub fn space(&self, run: &mut RunArgs, list: &mut Vec<String>) {
+        if self.hosts.len() > 1 && run.arrivals.is_none() && run.rps != Some(RateSpec::Max) {
+            run.arrivals = Some(ArrivalsArg::Poisson);
+            list.push("--arrivals=poisson".to_owned());
+        }
+    }
+
     /// Its agents are on this machine, and gone with it.
     pub fn is_here(&self) -> bool {
         self.local.is_some()
@@ -144,8 +156,10 @@ impl Plan {
             return Err(LeadError::Tune.into());
         }
         let gathering = Gathering::default();
-        let settings = Settings::part(&args.run, seed, &gathering, &one_of(cluster.hosts.len()))?;
-        let job = Job { settings, list: RunArgs::list(matches), files: gathering.into_bundle() };
+        let (mut run, mut list) = (args.run.clone(), RunArgs::list(matches));
+        cluster.space(&mut run, &mut list);
+        let settings = Settings::part(&run, seed, &gathering, &one_of(cluster.hosts.len()))?;
+        let job = Job { settings, list, files: gathering.into_bundle() };
         let terms =
             Terms { nodes_min: args.team.min_nodes, weights: args.team.weights, on_loss: args.on_node_loss };
         Self::of(cluster, cluster.hosts.clone(), job, terms)

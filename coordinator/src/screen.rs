@@ -83,7 +83,10 @@ impl Screen {
     fn row(&self, node: &Node, share: f64, gatherer: &Gatherer, index: usize, now: Nanos) -> Row {
         let tally = gatherer.tally(index);
         let requests = &tally.requests;
-        let is_silent = node.lost().is_some() || !node.takes_part();
+        // What was said of a second is there well before the next is over.
+        let second = now.saturating_sub(self.start + self.warmup).0 / INTERVAL.0;
+        let says_nothing = *node.state() == State::Running && u64::from(tally.latest.interval) + 2 < second;
+        let is_silent = node.lost().is_some() || !node.takes_part() || says_nothing;
         Row {
             name: node.name().to_owned(),
             asked: self.asked.map(|asked| asked * share),
@@ -100,6 +103,7 @@ impl Screen {
                 (State::Out(_), _) => "out".to_owned(),
                 (_, Some(_)) => "lost".to_owned(),
                 (State::Ended, None) => "done".to_owned(),
+                (_, None) if says_nothing => "silent".to_owned(),
                 (_, None) => "running".to_owned(),
             },
         }

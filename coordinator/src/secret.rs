@@ -32,7 +32,7 @@ const COMMENT: &str = "# Whoever has this file can make its agents send load. Co
 pub enum SecretError {
     /// None there.
     #[error(
-        "there is no secret at {path}: make one with `coordinator secret {path}` and copy it to every node, or name one with --secret or ${VARIABLE}"
+        "there is no secret at {path}: copy there the one that the other nodes have, or name it with --secret or ${VARIABLE}; the first is made with `coordinator secret {path}`"
     )]
     Missing {
         /// Where it was looked for.

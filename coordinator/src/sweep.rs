@@ -22,7 +22,7 @@ use blaster_core::time::Nanos;
 use coordinator_protocol::leader::{Failure, Leader};
 use tokio::runtime::Runtime;
 
-use crate::cli::{OnNodeLossArg, TeamArgs, WeightsArg};
+use crate::cli::{NodesArgs, OnNodeLossArg, TeamArgs, WeightsArg};
 use crate::gather::Gatherer;
 use crate::hosts::Host;
 use crate::lead::{Onlooker, lead};
@@ -43,6 +43,8 @@ pub struct OverNodes<'a> {
     runtime: &'a Runtime,
     nodes_min: Option<u32>,
     weights: Option<WeightsArg>,
+    /// As they were typed.
+    nodes: String,
     members: Vec<Member>,
     args: RunArgs,
     list: Vec<String>,
@@ -65,7 +67,7 @@ struct Member {
 impl<'a> OverNodes<'a> {
     /// On these nodes, of which so many must be there at first.
     pub fn new(cluster: &'a Cluster, runtime: &'a Runtime, team: &TeamArgs) -> Result<Self, LeadError> {
-        let &TeamArgs { min_nodes: nodes_min, weights, .. } = team;
+        let &TeamArgs { min_nodes: nodes_min, weights, local, ref nodes } = team;
         let there = cluster.hosts().len();
         if let Some(wanted) = nodes_min.filter(|&wanted| wanted as usize > there) {
             return Err(LeadError::MinNodes { wanted, there });
@@ -76,6 +78,7 @@ impl<'a> OverNodes<'a> {
             runtime,
             nodes_min,
             weights,
+            nodes: typed(nodes, local),
             members: cluster.hosts().iter().map(member).collect(),
             args: RunArgs::default(),
             list: Vec::new(),
@@ -121,6 +124,10 @@ impl Trials for OverNodes<'_> {
         "coordinator"
     }
 
+    fn command(&self) -> String {
+        format!("coordinator sweep {}", self.nodes)
+    }
+
     fn prepare(&mut self, asked: &Asked<'_>) -> Result<(), Box<dyn Error + Send + Sync>> {
         let gathering = Gathering::default();
         let settings = Settings::part(asked.args, asked.seed, &gathering, &one_of(self.members.len()))?;
@@ -128,6 +135,7 @@ impl Trials for OverNodes<'_> {
             return Err(LeadError::NoTarget.into());
         }
         (self.args, self.list, self.seed) = (asked.args.clone(), asked.list.clone(), asked.seed);
+        self.cluster.space(&mut self.args, &mut self.list);
         self.files = gathering.into_bundle();
         Ok(())
     }
@@ -151,6 +159,16 @@ impl Trials for OverNodes<'_> {
         }
         unreachable!("the loop ends with a report")
     }
+}
+
+/// The nodes as they were typed.
+fn typed(nodes: &NodesArgs, local: Option<u32>) -> String {
+    if let Some(count) = local {
+        return format!("--local {count}");
+    }
+    let flags = [("--nodes", &nodes.nodes), ("--secret", &nodes.secret)];
+    let given = flags.iter().filter_map(|(flag, path)| Some(format!("{flag} {}", path.as_ref()?.display())));
+    given.collect::<Vec<_>>().join(" ")
 }
 
 /// The highest rate of a load.

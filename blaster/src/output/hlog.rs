@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::io;
 
-use blaster_core::report::collector::FinishedInterval;
+use blaster_core::report::collector::{FinishedInterval, IntervalRow};
 use blaster_core::report::encoding::encode;
 use blaster_core::time::Nanos;
 
@@ -57,6 +57,19 @@ impl<W: io::Write> IntervalLog<W> {
             interval.response_time.max() as f64 / NS_PER_MS,
             encode(&interval.response_time),
         )
+    }
+
+    /// Says of intervals of which a share of the run was missing that it was: their histograms are those of the rest.
+    pub fn mark_gaps(&mut self, rows: &[IntervalRow]) -> io::Result<()> {
+        for row in rows.iter().filter(|row| row.missing > 0.0) {
+            writeln!(
+                self.out,
+                "#[Gap: {:.2} % of the run is missing in the interval at {:.3}]",
+                row.missing * 100.0,
+                row.t_s
+            )?;
+        }
+        Ok(())
     }
 
     /// Brings what was written to where it belongs.

@@ -20,12 +20,7 @@ pub(super) fn lines(report: &Report, width: usize) -> Vec<String> {
     if nodes.len() > LISTED_MAX {
         nodes.sort_by_key(|node| is_well(node));
     }
-    let heading = ["node", "share", "sent", "ok", "p99", "clock", "first sent"].map(str::to_owned).to_vec();
-    let mut table = vec![heading];
-    table.extend(nodes.iter().take(LISTED_MAX).map(|node| cells(node)));
-    let states = std::iter::once(String::new()).chain(nodes.iter().map(|node| state(node)));
-    let line = |(cells, state): (&String, String)| cut(format!("{cells}  {state}").trim_end(), width);
-    let mut lines: Vec<_> = columns(&table).iter().zip(states).map(line).collect();
+    let mut lines = table(&nodes[..nodes.len().min(LISTED_MAX)], width);
     if nodes.len() > LISTED_MAX {
         lines.push(format!(
             "and {} more nodes: see nodes in --json",
@@ -49,6 +44,48 @@ pub(super) fn lines(report: &Report, width: usize) -> Vec<String> {
         lines.extend(hanging("", 0, &text, width));
     }
     lines
+}
+
+/// The rows below their heading. Where there is little room the columns that matter least go first, then the middles of names.
+fn table(nodes: &[&Node], width: usize) -> Vec<String> {
+    let heading = ["node", "share", "sent", "ok", "p99", "first sent", "clock"].map(str::to_owned).to_vec();
+    let states: Vec<_> = std::iter::once(String::new()).chain(nodes.iter().map(|node| state(node))).collect();
+    let mut cells: Vec<_> = std::iter::once(heading).chain(nodes.iter().map(|node| cells(node))).collect();
+    let render = |cells: &[Vec<String>]| -> Vec<String> {
+        let rows = columns(cells).into_iter().zip(&states);
+        rows.map(|(cells, state)| format!("{cells}  {state}").trim_end().to_owned()).collect()
+    };
+    let too_wide = |lines: &[String]| {
+        lines.iter().map(|line| line.chars().count()).max().unwrap_or(0).saturating_sub(width)
+    };
+    let mut lines = render(&cells);
+    while too_wide(&lines) > 0 && cells[0].len() > COLUMNS_MIN {
+        cells.iter_mut().for_each(|row| drop(row.pop()));
+        lines = render(&cells);
+    }
+    let longest = cells.iter().map(|row| row[0].chars().count()).max().unwrap_or(0);
+    let room = longest.saturating_sub(too_wide(&lines)).max(NAME_MIN);
+    if room < longest {
+        cells.iter_mut().for_each(|row| row[0] = cut_middle(&row[0], room));
+        lines = render(&cells);
+    }
+    lines.iter().map(|line| cut(line, width)).collect()
+}
+
+/// Of a table: name, share, sent, ok, p99.
+const COLUMNS_MIN: usize = 5;
+
+/// Of a name, at least so much.
+const NAME_MIN: usize = 12;
+
+/// Names of nodes differ at their ends.
+fn cut_middle(text: &str, width: usize) -> String {
+    let chars: Vec<char> = text.chars().collect();
+    if chars.len() <= width {
+        return text.to_owned();
+    }
+    let (head, tail) = ((width - 1) / 2, width - 1 - (width - 1) / 2);
+    chars[..head].iter().chain(&['…']).chain(&chars[chars.len() - tail..]).collect()
 }
 
 fn is_well(node: &Node) -> bool {
@@ -75,8 +112,8 @@ fn cells(node: &Node) -> Vec<String> {
         grouped(node.requests.sent),
         grouped(node.requests.ok),
         p99,
-        node.clock.map_or("-".to_owned(), |clock| format!("±{}", Nanos(clock.bound_ns))),
         first,
+        node.clock.map_or("-".to_owned(), |clock| format!("±{}", Nanos(clock.bound_ns))),
     ]
 }
 

@@ -163,8 +163,10 @@ impl Page<'_> {
         let Report { requests, .. } = self.report;
         let mut counts = Vec::new();
         if !self.report.closed_loop() {
-            counts.push(Count::new("offered", requests.scheduled, Tone::Plain, ""));
+            counts.push(Count::new("offered", requests.scheduled + requests.missing, Tone::Plain, ""));
         }
+        let nobody = "nobody had to send them, with nodes that were lost: see the gaps below";
+        counts.push(Count::new("missing", requests.missing, Tone::Bad, nobody));
         let sizes =
             format!("{} sent, {} received", bytes(self.report.bytes.sent), bytes(self.report.bytes.received));
         counts.push(Count::new("sent", requests.sent, Tone::Plain, sizes));
@@ -241,7 +243,8 @@ impl Page<'_> {
     fn count_lines(&self, counts: &[Count]) -> Vec<String> {
         let Report { requests, events, duration_s, .. } = self.report;
         let cells = |count: &Count| {
-            let whole = if count.label == "events" { events.sent } else { requests.scheduled };
+            let whole =
+                if count.label == "events" { events.sent } else { requests.scheduled + requests.missing };
             let per_second = if *duration_s > 0.0 { count.count as f64 / duration_s } else { 0.0 };
             let share = match count.label.as_str() {
                 "offered" => String::new(),
@@ -374,24 +377,30 @@ impl Page<'_> {
         lines
     }
 
-    /// The seconds that were not valid; the rest is in the report.
+    /// The seconds that were not valid, or in which a part of the run was missing; the rest is in the report.
     fn intervals(&self) -> Vec<String> {
         let rows = &self.report.intervals;
-        let bad: Vec<_> = rows.iter().filter(|row| row.status != Status::Valid).collect();
+        let bad: Vec<_> =
+            rows.iter().filter(|row| row.status != Status::Valid || row.missing > 0.0).collect();
         // Of a run of one interval the verdict has said all.
         if bad.is_empty() || rows.len() < 2 {
             return Vec::new();
         }
         let heading = ["second", "sent/s", "own p99", "p50", "p99", "max", ""].map(str::to_owned).to_vec();
         let cells = |row: &&IntervalRow| {
-            let mark = if row.status == Status::Suspect { "⚠ suspect" } else { "✗ client-limited" };
+            let mark = match row.status {
+                _ if row.missing > 0.0 => format!("✗ gap: {} missing", percent(row.missing)),
+                Status::Valid => String::new(),
+                Status::Suspect => "⚠ suspect".to_owned(),
+                Status::ClientLimited => "✗ client-limited".to_owned(),
+            };
             let ended = row.completed + row.errors > 0;
             let cell = |value| if ended { time(value) } else { "-".to_owned() };
             let times = [row.p50_ns, row.p99_ns, row.max_ns].map(cell);
             [format!("{:.0}", row.t_s), grouped(row.sent), time(row.own_p99_ns)]
                 .into_iter()
                 .chain(times)
-                .chain(once(mark.to_owned()))
+                .chain(once(mark))
                 .collect::<Vec<_>>()
         };
         let shown = bad.iter().take(INTERVALS_LISTED_MAX).map(cells);
@@ -401,7 +410,7 @@ impl Page<'_> {
         if bad.len() > INTERVALS_LISTED_MAX {
             let more = counted((bad.len() - INTERVALS_LISTED_MAX) as u64, "more interval");
             lines.push(format!(
-                "and {more} that {} not valid: see intervals in --json",
+                "and {more} that {} not valid or not whole: see intervals in --json",
                 if bad.len() == INTERVALS_LISTED_MAX + 1 { "was" } else { "were" }
             ));
         }
@@ -632,6 +641,9 @@ fn within(slo: &SloOutcome) -> String {
 
 /// Both ends of an interval, and the unit once if they share it.
 fn span([low, high]: Ends) -> String {
+    if let (Some(low), None) = (low, high) {
+        return format!("{} or more", Nanos(low));
+    }
     let (low, high) = (time(low), time(high));
     if low == high {
         return low;

@@ -72,7 +72,7 @@ pub struct Ended {
     pub first_sent: Option<Nanos>,
 }
 
-/// Every run ends within its length, a timeout and this, from when it is counted.
+/// Every run ends within its length, a timeout and this, from its start.
 const END_SLACK: Nanos = Nanos::from_millis(1_600);
 
 impl Prepared {
@@ -119,9 +119,9 @@ impl Prepared {
         })
     }
 
-    /// Request times count from `at`, a moment of [`Self::clock`] that must be some milliseconds ahead. From `counted_from` on
-    /// the run takes at most its length, a timeout and a moment.
-    pub fn start(mut self, at: Nanos, counted_from: Nanos) -> Running {
+    /// Request times count from `at`, a moment of [`Self::clock`] that must be some milliseconds ahead. From then on the run takes at most
+    /// its length, a timeout and a moment.
+    pub fn start(mut self, at: Nanos) -> Running {
         let machine_before = Counters::read(&self.shard_cpus);
         self.shards.start(at);
         let Timing { warmup, duration, timeout } = self.timing;
@@ -135,7 +135,7 @@ impl Prepared {
             started: at,
             stopped: None,
             stops: 0,
-            halt_at: counted_from + warmup + duration + timeout + END_SLACK,
+            halt_at: at + warmup + duration + timeout + END_SLACK,
             shard_facts: vec![ShardFacts::default(); shards],
             left: shards,
             broken: None,

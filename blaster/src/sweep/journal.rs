@@ -19,6 +19,9 @@ pub const SCHEMA: u32 = 1;
 pub struct Header {
     /// [`SCHEMA`].
     pub schema: u32,
+    /// Who sweeps; journals that do not say so are blaster's.
+    #[serde(default = "blaster")]
+    pub tool: String,
     /// Of the tool.
     pub version: String,
     /// When the sweep began, as RFC 3339.
@@ -27,6 +30,10 @@ pub struct Header {
     pub seed: u64,
     /// What was typed.
     pub args: Vec<String>,
+}
+
+fn blaster() -> String {
+    "blaster".to_owned()
 }
 
 /// Any other line: a trial that is done.

@@ -72,11 +72,15 @@ pub fn is_probe(entry: &Entry) -> bool {
     entry.report.asked_rate().is_some() && entry.report.plan.duration_ns < DOUBLING.1.0
 }
 
-/// The search for an objective after all trials so far. What comes after an overload says how the target took it.
+/// The search for an objective after all trials so far.
 pub fn search(entries: &[Entry], args: &SweepArgs, slos: &Slos) -> Search {
+    Search::of(bounds(args), trials(entries, slos))
+}
+
+/// Those that say something of a limit. What comes after an overload says how the target took that.
+fn trials<'e>(entries: &'e [Entry], slos: &'e Slos) -> impl Iterator<Item = Trial> + 'e {
     let before = entries.iter().take_while(|entry| !is_overload(entry));
-    let trials = before.filter(|entry| is_trial(entry)).map(|entry| trial(entry, slos));
-    Search::of(bounds(args), trials)
+    before.filter(|entry| is_trial(entry)).map(|entry| trial(entry, slos))
 }
 
 /// As the search takes it in.
@@ -175,6 +179,11 @@ pub fn said(report: &Report, slos: &Slos) -> Said {
     }
 }
 
+/// Whether a load was held only as long as the trial lasted.
+fn deceived(report: &Report, slos: &Slos) -> bool {
+    said(report, slos) == Said::Bad && holds(report, slos)
+}
+
 /// Whether waiting grew from second to second: a load that is held as long as a trial lasts, and no longer.
 fn is_rising(report: &Report) -> bool {
     let whole = report.intervals.iter().filter(|row| row.t_s >= 0.0 && row.t_s + 1.0 <= report.duration_s);
@@ -232,12 +241,23 @@ pub fn decision(slos: &Slos, entries: &[&Entry]) -> (String, Tone) {
         (0, _) => ("failed", Tone::Bad),
         _ => ("undecided", Tone::Doubtful),
     };
-    (format!("{word}, {good} of {}", good + bad), tone)
+    let count = if good + bad == 0 { String::new() } else { format!(", {good} of {}", good + bad) };
+    let rising = entries.iter().any(|entry| deceived(&entry.report, slos));
+    (format!("{word}{count}{}", if rising { ": waits kept growing" } else { "" }), tone)
 }
 
 /// What the search for it came to.
 pub fn answer(entries: &[Entry], args: &SweepArgs, slos: &Slos) -> Answer {
-    let search = search(entries, args, slos);
+    let mut search = Search::new(bounds(args));
+    // A search that was over stays so: later trials, of the curve or of other objectives, were not its own.
+    let mut end = None;
+    for trial in trials(entries, slos) {
+        search.learn(trial);
+        end = end.or(match search.next() {
+            Next::Done(end) => Some(end),
+            Next::Double(_) | Next::Close(_) | Next::CloseLong(_) | Next::Confirm(_) => None,
+        });
+    }
     let Finding { holds, interval, confidence, drifts, unsteady } = search.finding();
     Answer {
         slo: objective_text(slos),
@@ -246,11 +266,11 @@ pub fn answer(entries: &[Entry], args: &SweepArgs, slos: &Slos) -> Answer {
         confidence,
         drifts,
         unsteady,
-        limited_by: match search.next() {
-            Next::Done(End::Known | End::Never) => LimitedBy::Target,
-            Next::Done(End::Reach) => LimitedBy::Reach,
-            Next::Done(End::Client) => LimitedBy::Client,
-            Next::Double(_) | Next::Close(_) | Next::CloseLong(_) | Next::Confirm(_) => LimitedBy::Budget,
+        limited_by: match end {
+            Some(End::Known | End::Never) => LimitedBy::Target,
+            Some(End::Reach) => LimitedBy::Reach,
+            Some(End::Client) => LimitedBy::Client,
+            None => LimitedBy::Budget,
         },
     }
 }

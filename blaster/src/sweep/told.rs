@@ -3,6 +3,7 @@
 use blaster_core::plan::slo::Slo;
 use blaster_core::report::sweep::overload::{Recovery, Unknown};
 use blaster_core::report::units::{grouped, percent, rate};
+use blaster_core::report::verdict::Status;
 use blaster_core::time::Nanos;
 
 use super::found::{Answer, Found, LimitedBy, StepRecord};
@@ -11,7 +12,7 @@ use crate::metrics::joined::RunsOut;
 
 /// All that is to be seen of it. `slos` are those of the first answer.
 pub fn view(found: &Found, slos: &[Slo], aftermaths: Vec<Aftermath>) -> View {
-    let mut lines: Vec<Line> = found.answers.iter().map(answer).collect();
+    let mut lines: Vec<Line> = found.answers.iter().map(|answer| told(answer, found)).collect();
     lines.extend(found.sizing.as_ref().map(|sizing| {
         let text = format!(
             "{} such targets for {} req/s, at {:.0} % headroom",
@@ -48,14 +49,18 @@ fn heading(found: &Found) -> String {
     });
     let trials: usize = found.steps.iter().map(|step| step.trials.len()).sum();
     let took = Nanos::from_secs_f64(found.duration_s.round());
-    format!("{} {} · sweep{what} · {trials} trials in {took}", found.tool.name, found.tool.version)
+    let s = if trials == 1 { "" } else { "s" };
+    format!("{} {} · sweep{what} · {trials} trial{s} in {took}", found.tool.name, found.tool.version)
 }
 
 fn line(tone: Tone, label: &str, text: String) -> Line {
     Line { tone, label: label.to_owned(), text }
 }
 
-fn answer(answer: &Answer) -> Line {
+fn told(answer: &Answer, found: &Found) -> Line {
+    if found.steps.is_empty() {
+        return line(Tone::Doubtful, &answer.slo, "not known: no load was tried".to_owned());
+    }
     let Some(holds) = answer.holds_rps else {
         let lowest = answer.interval[1].map_or_else(String::new, |rate_| format!(", {} req/s", rate(rate_)));
         return line(Tone::Bad, &answer.slo, format!("not even at the lowest rate{lowest}"));
@@ -69,16 +74,26 @@ fn answer(answer: &Answer) -> Line {
     let (tone, text) = match answer.limited_by {
         LimitedBy::Target => (Tone::Good, format!("holds {holds} req/s{between}")),
         LimitedBy::Budget if between.is_empty() => {
-            (Tone::Doubtful, format!("at least {holds} req/s: the sweep ended before anything failed"))
+            let text = match failed_above(answer, found) {
+                Some(failed) => format!(
+                    "at least {holds} req/s; {} req/s failed once, and the sweep ended before that was sure",
+                    rate(failed)
+                ),
+                None => format!("at least {holds} req/s: the sweep ended before anything failed"),
+            };
+            (Tone::Doubtful, text)
         }
         LimitedBy::Budget => (
             Tone::Doubtful,
             format!("holds {holds} req/s{between}: the sweep ended before the limit was closer"),
         ),
-        LimitedBy::Client => (
-            Tone::Doubtful,
-            format!("at least {holds} req/s (client-limited: this machine could not do more)"),
-        ),
+        LimitedBy::Client => {
+            let why = spoiled_by(found).map_or_else(String::new, |why| format!(". The last trial: {why}"));
+            (
+                Tone::Doubtful,
+                format!("at least {holds} req/s (client-limited: this machine could not do more){why}"),
+            )
+        }
         LimitedBy::Reach => {
             (Tone::Good, format!("at least {holds} req/s: nothing failed up to the highest rate"))
         }
@@ -90,6 +105,24 @@ fn answer(answer: &Answer) -> Line {
         (true, true) => "it moves, and fails at lower loads as well, now and then",
     };
     line(Tone::Doubtful, &answer.slo, format!("{text}; {doubts}"))
+}
+
+/// The lowest load above what holds at which an objective of the answer was not kept.
+fn failed_above(answer: &Answer, found: &Found) -> Option<f64> {
+    let is_ours = |expr: &str| answer.slo.split(", ").any(|slo| slo == expr);
+    let failed = |step: &&StepRecord| {
+        step.trials.iter().any(|report| report.slo.iter().any(|slo| !slo.ok && is_ours(&slo.expr)))
+    };
+    let above = found.steps.iter().filter(|step| Some(step.offered) > answer.holds_rps);
+    above.filter(failed).map(|step| step.offered).reduce(f64::min)
+}
+
+/// Why the generator was the limit, in the words of the highest load's last trial.
+fn spoiled_by(found: &Found) -> Option<&str> {
+    let last = found.steps.iter().rev().find_map(|step| {
+        step.trials.iter().rev().find(|report| report.verdict.status == Status::ClientLimited)
+    })?;
+    last.verdict.reasons.first().map(|reason| reason.text.as_str())
 }
 
 fn curve(found: &Found) -> Vec<Line> {

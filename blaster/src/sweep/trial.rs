@@ -67,8 +67,11 @@ pub struct Asked<'a> {
 
 /// Carries trials out: on this machine, or on many.
 pub trait Trials {
-    /// The command that carries them out.
+    /// Who carries them out.
     fn tool(&self) -> &'static str;
+
+    /// The command that does, as it is to be typed again.
+    fn command(&self) -> String;
 
     /// Gets ready for a sweep, before its first trial.
     fn prepare(&mut self, asked: &Asked<'_>) -> Result<(), Box<dyn Error + Send + Sync>>;
@@ -127,6 +130,10 @@ pub struct Local {
 impl Trials for Local {
     fn tool(&self) -> &'static str {
         "blaster"
+    }
+
+    fn command(&self) -> String {
+        "blaster sweep".to_owned()
     }
 
     /// Reads all files that the arguments name, so that each trial sends the same.

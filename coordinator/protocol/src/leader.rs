@@ -475,7 +475,8 @@ impl Leader {
     /// A node stopped before the end, and nobody here told it to: what it does not send from then on is missing.
     pub fn handle_stopped_early(&mut self, index: usize, now: Nanos, why: &str) {
         self.agenda.touched.push(index);
-        if self.phase == Phase::Running && !self.nodes[index].over && self.stops == 0 {
+        let told_to = self.stops > 0 || self.failure.is_some();
+        if self.phase == Phase::Running && !self.nodes[index].over && !told_to {
             self.lose(index, now, why);
         }
     }
