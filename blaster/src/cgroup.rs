@@ -13,19 +13,20 @@ enum Group {
 
 /// CPUs' worth of time that this process may use, if that is limited: by its group or any above it.
 pub fn cpu_quota() -> Option<f64> {
-    groups().iter().find_map(|group| match group {
+    let of_group = |group: &Group| match group {
         Group::V2(folder) => {
             let text = read(folder, "cpu.max")?;
             let (quota, period) = text.trim().split_once(' ')?;
             share(quota, period)
         }
         Group::V1(folder) => share(&read(folder, "cpu.cfs_quota_us")?, &read(folder, "cpu.cfs_period_us")?),
-    })
+    };
+    groups("cpu").iter().filter_map(of_group).reduce(f64::min)
 }
 
 /// How long the limit has stopped threads of the group so far; none if nothing is limited.
 pub fn throttled() -> Option<Nanos> {
-    groups().iter().find_map(|group| match group {
+    groups("cpu").iter().find_map(|group| match group {
         Group::V2(folder) => Some(Nanos(stat(&read(folder, "cpu.stat")?, "throttled_usec")? * 1_000)),
         Group::V1(folder) => Some(Nanos(stat(&read(folder, "cpu.stat")?, "throttled_time")?)),
     })
@@ -39,21 +40,17 @@ pub fn memory_left() -> Option<u64> {
     };
     let of_group = |group: &Group| match group {
         Group::V2(folder) => left(folder, "memory.max", "memory.current"),
-        Group::V1(folder) => {
-            // The same path below another controller's folder.
-            let folder = folder.to_string_lossy().replacen("/cgroup/cpu", "/cgroup/memory", 1);
-            left(Path::new(&folder), "memory.limit_in_bytes", "memory.usage_in_bytes")
-        }
+        Group::V1(folder) => left(folder, "memory.limit_in_bytes", "memory.usage_in_bytes"),
     };
-    groups().iter().filter_map(of_group).min()
+    groups("memory").iter().filter_map(of_group).min()
 }
 
-/// This process's own groups, the innermost first. Inside a container the root shows the container's.
-fn groups() -> Vec<Group> {
-    fs::read_to_string("/proc/self/cgroup").map_or_else(|_| Vec::new(), |text| groups_of(&text))
+/// This process's own groups of a controller, the innermost first. Inside a container the root shows the container's.
+fn groups(controller: &str) -> Vec<Group> {
+    fs::read_to_string("/proc/self/cgroup").map_or_else(|_| Vec::new(), |text| groups_of(&text, controller))
 }
 
-fn groups_of(text: &str) -> Vec<Group> {
+fn groups_of(text: &str, wanted: &str) -> Vec<Group> {
     let mut groups = Vec::new();
     for line in text.lines() {
         let mut parts = line.splitn(3, ':');
@@ -63,8 +60,8 @@ fn groups_of(text: &str) -> Vec<Group> {
         let inner = Path::new(path).ancestors().map(|path| path.to_string_lossy().into_owned());
         if controllers.is_empty() {
             groups.extend(inner.map(|path| Group::V2(format!("/sys/fs/cgroup{path}").into())));
-        } else if controllers.split(',').any(|controller| controller == "cpu") {
-            groups.extend(inner.map(|path| Group::V1(format!("/sys/fs/cgroup/cpu{path}").into())));
+        } else if controllers.split(',').any(|controller| controller == wanted) {
+            groups.extend(inner.map(|path| Group::V1(format!("/sys/fs/cgroup/{wanted}{path}").into())));
         }
     }
     groups
@@ -96,16 +93,20 @@ mod tests {
 
     #[test]
     fn both_layouts_are_found_from_the_inside_out() {
-        let groups = groups_of("4:memory:/a\n3:cpu,cpuacct:/a/b\n0::/c\n");
-        let folders: Vec<_> = groups
-            .iter()
-            .map(|group| match group {
-                Group::V1(folder) | Group::V2(folder) => folder.to_string_lossy().into_owned(),
-            })
-            .collect();
+        let folders = |controller: &str| -> Vec<_> {
+            let groups = groups_of("4:memory:/a\n3:cpu,cpuacct:/a/b\n0::/c\n", controller);
+            groups
+                .iter()
+                .map(|group| match group {
+                    Group::V1(folder) | Group::V2(folder) => folder.to_string_lossy().into_owned(),
+                })
+                .collect()
+        };
         let v1 = ["/sys/fs/cgroup/cpu/a/b", "/sys/fs/cgroup/cpu/a", "/sys/fs/cgroup/cpu/"];
-        assert_eq!(folders[..3], v1);
-        assert_eq!(folders[3..], ["/sys/fs/cgroup/c", "/sys/fs/cgroup/"]);
+        assert_eq!(folders("cpu")[..3], v1);
+        assert_eq!(folders("cpu")[3..], ["/sys/fs/cgroup/c", "/sys/fs/cgroup/"]);
+        // Each controller may have put the process elsewhere.
+        assert_eq!(folders("memory")[..2], ["/sys/fs/cgroup/memory/a", "/sys/fs/cgroup/memory/"]);
     }
 
     #[test]

@@ -338,10 +338,10 @@ pub struct DoctorArgs {
     #[arg(long, value_name = "N", default_value_t = 0, help_heading = "Load")]
     pub new_connections: u64,
     /// Set what the plan needs and this machine lacks, as root; all of it or nothing
-    #[arg(long, conflicts_with = "undo", help_heading = "Repair")]
+    #[arg(long, conflicts_with_all = ["undo", "json"], help_heading = "Repair")]
     pub fix: bool,
     /// Put back what --fix has set
-    #[arg(long, help_heading = "Repair")]
+    #[arg(long, conflicts_with = "json", help_heading = "Repair")]
     pub undo: bool,
     /// With --fix: also after a reboot, by files in /etc/sysctl.d and /etc/security/limits.d
     #[arg(long, requires = "fix", help_heading = "Repair")]

@@ -9,7 +9,7 @@ use blaster_core::report::collector::FinishedInterval;
 use blaster_core::report::facts::{AskedRate, PlanFacts};
 use blaster_core::report::units;
 use blaster_core::time::Nanos;
-use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
 use crate::progress::Tick;
@@ -62,7 +62,7 @@ pub fn print(out: &mut impl Write, text: &str) -> std::io::Result<()> {
 impl Console {
     /// Takes over SIGINT and SIGTERM. `silent`: no progress. `tags` go to the interval log.
     pub fn new(silent: bool, tags: BTreeMap<String, String>, results: Results) -> std::io::Result<Self> {
-        let signals = Signals::new([SIGINT, SIGTERM])?;
+        let signals = Signals::new(stopping())?;
         Ok(Self {
             signals,
             stops: 0,
@@ -192,4 +192,12 @@ pub fn width() -> usize {
     let size = terminal_size::terminal_size_of(std::io::stdout())
         .or_else(|| terminal_size::terminal_size_of(std::io::stderr()));
     size.map_or(WIDTH_DEFAULT, |(terminal_size::Width(columns), _)| usize::from(columns))
+}
+/// Signals that ask for the end: a terminal that hangs up is one of them, unless whoever started this (`nohup`) does not care.
+pub(crate) fn stopping() -> Vec<i32> {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    let mask = ignored.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or_default();
+    let hears_hangup = mask & 1 << (SIGHUP - 1) == 0;
+    [SIGINT, SIGTERM].into_iter().chain(hears_hangup.then_some(SIGHUP)).collect()
 }

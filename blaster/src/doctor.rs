@@ -21,7 +21,7 @@ use crate::cli::RunArgs;
 use crate::limits;
 use crate::link;
 use crate::results::{Destination, ResultError};
-use crate::run::{Observer, RunError, Survey, Watch, survey};
+use crate::run::{Observer, RunError, SINK_CONNECTIONS_SPARE, Survey, Watch, survey};
 use crate::settings::{Place, Settings};
 use crate::tuning::Needs;
 use crate::tuning::scripts::{Finding, Scripts, State};
@@ -94,9 +94,6 @@ impl From<RunError> for DoctorError {
     }
 }
 
-/// Bytes of the kernel's and ours that a connection takes while it is idle (measured by `benches/connections.sh`).
-const BYTES_PER_CONNECTION: f64 = 6_000.0;
-
 /// A plan, or a node's part of one.
 pub struct Question<'a> {
     /// Of the whole run.
@@ -117,22 +114,35 @@ pub fn examine(question: &Question<'_>, watch: &mut impl Observer) -> Result<Dia
     let mut settings = Settings::part(args, seed, files, place).map_err(RunError::from)?;
     let Survey { needs, allowed, usable } = survey(&mut settings, watch)?;
     let needs = Needs { new_connections, ..needs };
-    let findings = Scripts::new()?.check(&needs.arguments())?;
-    let refused = probe().err().map(|error| error.to_string());
-    let calibration = match &refused {
-        Some(_) => None,
-        None => Some(calibrate(args, seed, files, place, &usable, &allowed, watch)?),
-    };
+    let mut findings = Scripts::new()?.check(&needs.arguments())?;
+    let memory = Memory::of(&mut findings);
+    let mut refused = probe().err().map(|error| error.to_string());
+    let mut calibration = None;
+    if refused.is_none() {
+        match calibrate(args, seed, files, place, &usable, &allowed, watch) {
+            Ok(measured) => calibration = Some(measured),
+            Err(RunError::Interrupted) => return Err(RunError::Interrupted.into()),
+            // What it lacks is a finding, too.
+            Err(error) => refused = Some(error.to_string()),
+        }
+    }
     let stops = findings.iter().any(|finding| finding.state == State::Stops);
-    let senders = if needs.local { usable.len().saturating_sub(1).max(1) } else { usable.len() };
+    let could_send = if needs.local { usable.len().saturating_sub(1).max(1) } else { usable.len() };
+    let senders = args.threads.map_or(could_send, |threads| could_send.min(threads as usize));
+    let prediction = Prediction::of(&needs, calibration, senders, memory);
+    let targets = if settings.built_in_sink {
+        vec!["the built-in target".to_owned()]
+    } else {
+        settings.plan.targets.iter().map(ToString::to_string).collect()
+    };
     Ok(Diagnosis {
         schema: SCHEMA,
         tool: Tool { name: "blaster".to_owned(), version: env!("CARGO_PKG_VERSION").to_owned() },
-        ready: refused.is_none() && !stops,
+        ready: refused.is_none() && !stops && prediction.suffices(),
         plan: needs,
-        targets: settings.plan.targets.iter().map(ToString::to_string).collect(),
-        prediction: Prediction::of(&needs, calibration, senders),
-        container: container::advice(&needs),
+        targets,
+        prediction,
+        container: container::advice(&needs, allowed.len(), memory),
         findings,
         refused,
     })
@@ -146,8 +156,51 @@ impl Diagnosis {
     }
 }
 
+/// Of a plan, in bytes.
+#[derive(Clone, Copy, Debug, Default)]
+struct Memory {
+    /// That this process may take.
+    left: Option<u64>,
+    /// That the plan takes.
+    wanted: Option<u64>,
+}
+
+impl Memory {
+    /// As the scripts have it; what a control group leaves of it is known here.
+    fn of(findings: &mut [Finding]) -> Self {
+        let left = container::memory_available();
+        let Some(finding) = findings.iter_mut().find(|finding| finding.knob == "memory") else {
+            return Self { left, wanted: None };
+        };
+        let wanted = finding.wanted.parse().ok();
+        if let (Some(left), Some(wanted)) = (left, wanted)
+            && left < wanted
+        {
+            finding.state = State::Stops;
+            finding.now = left.to_string();
+            finding.text = format!(
+                "{} MiB may be taken, by what the machine has left and by its control group, and the plan takes {}: processes are killed \
+                 then; lower --connections, or give it more",
+                left >> 20,
+                wanted >> 20
+            );
+        }
+        findings.sort_by_key(|finding| finding.state);
+        Self { left, wanted }
+    }
+}
+
+/// Below this share of what was asked, no doubt of a measurement of two seconds saves a plan.
+const RATE_SURE: f64 = 0.8;
+
 impl Prediction {
-    fn of(needs: &Needs, calibration: Option<Calibration>, senders: usize) -> Self {
+    /// Whether nothing gives out before the plan is carried out.
+    fn suffices(&self) -> bool {
+        let least = |end: &End| if end.of == "requests/s" { RATE_SURE } else { 1.0 };
+        self.ends.iter().all(|end| end.times.is_none_or(|times| times >= least(end)))
+    }
+
+    fn of(needs: &Needs, calibration: Option<Calibration>, senders: usize, memory: Memory) -> Self {
         let mut ends = Vec::new();
         let mut end = |what: &str, of: &str, at: Option<f64>, asked: Option<f64>| {
             let Some(at) = at else { return };
@@ -163,13 +216,16 @@ impl Prediction {
             .map(|(calibration, bits)| bits / 8.0 / calibration.bytes_per_request.max(1.0));
         end("link", "requests/s", by_link, rps);
         end("ports", "connections", Some((limits::local_ports() * needs.addresses) as f64), connections);
-        let spare = limits::descriptors_besides(needs.cores) as f64;
+        let of_sink = if needs.sink { SINK_CONNECTIONS_SPARE } else { 0 };
+        let spare = (limits::descriptors_besides(needs.cores) + u64::from(of_sink)) as f64;
         let ends_of_each = if needs.sink { 2.0 } else { 1.0 };
         let descriptors = (system::hard_limit(Limit::Descriptors) as f64 - spare) / ends_of_each;
         end("descriptors", "connections", Some(descriptors.max(0.0)), connections);
-        let memory =
-            container::memory_available().map(|bytes| bytes as f64 / BYTES_PER_CONNECTION / ends_of_each);
-        end("memory", "connections", memory, connections);
+        let by_memory = memory
+            .left
+            .zip(memory.wanted)
+            .map(|(left, wanted)| needs.connections as f64 * left as f64 / wanted.max(1) as f64);
+        end("memory", "connections", by_memory, connections);
         let of_plan = |end: &&End| end.times.is_some();
         let first =
             ends.iter().filter(of_plan).min_by(|a, b| a.times.partial_cmp(&b.times).expect("numbers"));
@@ -213,19 +269,30 @@ mod tests {
     #[test]
     fn what_the_plan_comes_to_first_gives_out_first() {
         let calibration = Calibration { per_cpu: 400_000.0, bytes_per_request: 300.0 };
-        let prediction = Prediction::of(&NEEDS, Some(calibration), 2);
+        let prediction = Prediction::of(&NEEDS, Some(calibration), 2, Memory::default());
         assert_eq!(prediction.rps, Some(800_000.0));
         let cpu = prediction.ends.iter().find(|end| end.what == "cpu").unwrap();
         assert_eq!((cpu.times, cpu.of.as_str()), (Some(8.0), "requests/s"));
         let slow = Calibration { per_cpu: 1.0, ..calibration };
-        assert_eq!(Prediction::of(&NEEDS, Some(slow), 1).first.as_deref(), Some("cpu"));
+        assert_eq!(Prediction::of(&NEEDS, Some(slow), 1, Memory::default()).first.as_deref(), Some("cpu"));
+    }
+
+    #[test]
+    fn a_plan_that_something_is_not_there_for_does_not_suffice() {
+        let suffices = |per_cpu: f64, left: u64| {
+            let calibration = Calibration { per_cpu, bytes_per_request: 300.0 };
+            let memory = Memory { left: Some(left), wanted: Some(1 << 20) };
+            Prediction::of(&Needs { connections: 100, ..NEEDS }, Some(calibration), 1, memory).suffices()
+        };
+        assert!(suffices(100_000.0, 1 << 20) && suffices(90_000.0, 1 << 20), "a tenth is within its error");
+        assert!(!suffices(50_000.0, 1 << 20) && !suffices(100_000.0, 1 << 19));
     }
 
     #[test]
     fn in_closed_loop_no_rate_gives_out() {
         let needs = Needs { rps: None, ..NEEDS };
         let calibration = Calibration { per_cpu: 1.0, bytes_per_request: 300.0 };
-        let prediction = Prediction::of(&needs, Some(calibration), 1);
+        let prediction = Prediction::of(&needs, Some(calibration), 1, Memory::default());
         assert!(prediction.ends.iter().all(|end| end.of == "connections" || end.times.is_none()));
     }
 }

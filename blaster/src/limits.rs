@@ -138,19 +138,32 @@ pub fn check(shards: u32, connections: u32, demands: &[Demand]) -> Result<(), Li
 
 /// How many local ports connections to one address may use.
 pub(crate) fn local_ports() -> u64 {
-    fs::read_to_string("/proc/sys/net/ipv4/ip_local_port_range")
-        .ok()
-        .and_then(|text| {
-            let mut numbers = text.split_whitespace().map(str::parse::<u64>);
-            let (low, high) = (numbers.next()?.ok()?, numbers.next()?.ok()?);
-            Some(high.saturating_sub(low) + 1)
-        })
-        .unwrap_or(28_232)
+    let read = |name: &str| fs::read_to_string(format!("/proc/sys/net/ipv4/{name}")).unwrap_or_default();
+    ports_of(&read("ip_local_port_range"), &read("ip_local_reserved_ports"))
+}
+
+/// Those of the range that are not reserved, as the kernel writes both; of a range that is none the kernel's default.
+fn ports_of(range: &str, reserved: &str) -> u64 {
+    let mut numbers = range.split_whitespace().map(str::parse::<u64>);
+    let (Some(Ok(low)), Some(Ok(high))) = (numbers.next(), numbers.next()) else { return 28_232 };
+    let taken = reserved.trim().split(',').filter_map(|part| {
+        let (from, to) = part.split_once('-').unwrap_or((part, part));
+        let (from, to) = (from.parse::<u64>().ok()?.max(low), to.parse::<u64>().ok()?.min(high));
+        Some((to + 1).saturating_sub(from))
+    });
+    (high.saturating_sub(low) + 1).saturating_sub(taken.sum())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn reserved_ports_are_not_to_be_had() {
+        assert_eq!(ports_of("32768\t60999\n", "\n"), 28_232);
+        assert_eq!(ports_of("20000 20999", "20000-20799,20805,30000-30010,1-5\n"), 1_000 - 800 - 1);
+        assert_eq!(ports_of("", ""), 28_232);
+    }
 
     #[test]
     fn ports_are_counted_for_each_address_to_connect_from() {

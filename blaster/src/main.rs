@@ -21,18 +21,19 @@ use blaster::sweep::live::Live;
 use blaster::sweep::trial::Local;
 use blaster::sweep::{SweepError, results as sweep_results, sweep};
 use blaster::tuning::scripts::Scripts;
-use blaster::tuning::tuned::{self, TuneError, Tuned};
+use blaster::tuning::tuned::{self, TuneError, Tuned, in_own_words};
 use blaster_core::report::Report;
 use blaster_ring::system;
 use blaster_sink::SinkError;
 use blaster_sink::counters::Totals;
 use clap::{CommandFactory, FromArgMatches};
-use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
 fn main() -> ExitCode {
     let matches = Cli::command().get_matches();
     let cli = Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
+    restore();
     let result = match &cli.command {
         None => drive(&cli.run),
         Some(Command::Run(args)) => drive(args),
@@ -54,7 +55,6 @@ fn main() -> ExitCode {
 
 /// `blaster run`.
 fn drive(args: &RunArgs) -> anyhow::Result<u8> {
-    restore();
     let mut settings = Settings::new(args, blaster::random_seed())?;
     let results = Results::open(&settings.outputs)?;
     let stdout_is_taken = results.take_stdout();
@@ -64,7 +64,7 @@ fn drive(args: &RunArgs) -> anyhow::Result<u8> {
     let tuned = if args.tune { Some(tune(args)?) } else { None };
     let outcome = run(&mut settings, &mut console);
     let results = console.finish();
-    let changes = tuned.map(put_back).unwrap_or_default();
+    let (changes, is_put_back) = tuned.map_or((Vec::new(), true), put_back);
     let mut report = outcome?;
     report.environment.tuned = changes;
     let (footer, errors) = results.write(&report);
@@ -82,7 +82,8 @@ fn drive(args: &RunArgs) -> anyhow::Result<u8> {
         say(&mut std::io::stderr(), &format!("blaster: {error}"));
     }
     let status = exit::status(&report, settings.allow_invalid);
-    Ok(if errors.is_empty() && is_shown || status == exit::INTERRUPTED { status } else { exit::FAILED })
+    let all_is_well = errors.is_empty() && is_shown && is_put_back;
+    Ok(if all_is_well || status == exit::INTERRUPTED { status } else { exit::FAILED })
 }
 
 /// What a run with `--tune` left behind that was killed.
@@ -104,18 +105,18 @@ fn tune(args: &RunArgs) -> anyhow::Result<Tuned> {
     Ok(tuned)
 }
 
-/// What had been changed.
-fn put_back(tuned: Tuned) -> Vec<String> {
+/// What had been changed, and whether all of it is as before.
+fn put_back(tuned: Tuned) -> (Vec<String>, bool) {
     let changes = tuned.changes.clone();
-    if let Err(error) = tuned.put_back() {
+    let outcome = tuned.put_back();
+    if let Err(error) = &outcome {
         say(&mut std::io::stderr(), &format!("blaster: {error}; the next start tries again"));
     }
-    changes
+    (changes, outcome.is_ok())
 }
 
 /// `blaster doctor`.
 fn examine(args: &DoctorArgs) -> anyhow::Result<u8> {
-    restore();
     if args.undo {
         return repair("revert.sh", &[]);
     }
@@ -124,7 +125,7 @@ fn examine(args: &DoctorArgs) -> anyhow::Result<u8> {
         arguments.new_connections = args.new_connections;
         let mut arguments = arguments.arguments();
         // Limits are those of the shell, whose next command is the run.
-        arguments.extend(["--pid".to_owned(), parent_id().to_string()]);
+        arguments.extend(["--pid".to_owned(), shell().to_string()]);
         arguments.extend(args.persist.then(|| "--persist".to_owned()));
         arguments.extend(args.allow_shared.then(|| "--allow-shared".to_owned()));
         return repair("apply.sh", &arguments);
@@ -158,14 +159,30 @@ fn examine(args: &DoctorArgs) -> anyhow::Result<u8> {
     Ok(if diagnosis.ready { exit::DONE } else { exit::FAILED })
 }
 
-/// Runs a script that changes the machine, and says what it said.
+/// The process whose next command is the run: whoever started this, behind those who only make it root.
+fn shell() -> u32 {
+    let read =
+        |pid: u32, file: &str| std::fs::read_to_string(format!("/proc/{pid}/{file}")).unwrap_or_default();
+    let mut pid = parent_id();
+    while matches!(read(pid, "comm").trim(), "sudo" | "doas" | "su" | "pkexec") {
+        let stat = read(pid, "stat");
+        let parent = stat.rsplit_once(") ").and_then(|(_, rest)| rest.split(' ').nth(1)?.parse().ok());
+        match parent {
+            Some(parent) if parent > 1 => pid = parent,
+            _ => break,
+        }
+    }
+    pid
+}
+
+/// Runs a script that changes the machine, and says what it said. It ends what it has begun: Ctrl-C waits for that.
 fn repair(script: &str, arguments: &[String]) -> anyhow::Result<u8> {
+    tuned::taken()?;
+    let _signals = Signals::new([SIGINT, SIGTERM, SIGHUP]).context("cannot take over signals")?;
     let said = Scripts::new()?.run(script, arguments)?;
-    said.lines
-        .iter()
-        .for_each(|line| say(&mut std::io::stdout(), &line.replace("revert.sh", "blaster doctor --undo")));
+    said.lines.iter().for_each(|line| say(&mut std::io::stdout(), &in_own_words(line)));
     if !said.complaint.is_empty() {
-        say(&mut std::io::stderr(), &format!("blaster: {}", said.complaint));
+        say(&mut std::io::stderr(), &format!("blaster: {}", in_own_words(&said.complaint)));
     }
     Ok(match said.status {
         Some(0) => exit::DONE,

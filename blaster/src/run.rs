@@ -128,7 +128,7 @@ const START_AHEAD: Nanos = Nanos::from_millis(4);
 const LOOK_EVERY: Duration = Duration::from_millis(20);
 
 /// Connections the built-in sink holds beyond those the blaster opens: reopened ones overlap with those still closing.
-const SINK_CONNECTIONS_SPARE: u32 = 1024;
+pub(crate) const SINK_CONNECTIONS_SPARE: u32 = 1024;
 
 /// Carries a run out.
 pub fn run(settings: &mut Settings, observer: &mut impl Observer) -> Result<Report, RunError> {
@@ -259,13 +259,22 @@ pub fn survey(settings: &mut Settings, watch: &mut impl Watch) -> Result<Survey,
     let needs = Needs {
         rps: settings.peak_rate().map(|rate| rate.ceil() as u64),
         connections: settings.plan.connections.into(),
-        addresses: port_spaces(&routes).max(1),
+        addresses: evenly(settings.plan.connections.into(), &demands(settings, &routes)),
         new_connections: 0,
         cores: shards as u64,
         sink: settings.built_in_sink,
         local: target_is_local,
     };
     Ok(Survey { needs, allowed: cpus.allowed, usable: cpus.usable })
+}
+
+/// How many pairs of addresses would share connections evenly, where the one that gets most gets as many as it does.
+fn evenly(connections: u64, demands: &[Demand]) -> u64 {
+    let of_each = |demand: &Demand| demand.connections.div_ceil(demand.sources.max(1));
+    let most = demands.iter().map(of_each).max().unwrap_or(connections).max(1);
+    let pairs: u64 = demands.iter().map(|demand| demand.sources.max(1)).sum();
+    // Each has up to one more than its share.
+    ((connections + pairs) / most).clamp(1, pairs.max(1))
 }
 
 fn addresses(settings: &Settings) -> Result<Vec<Vec<SocketAddr>>, RunError> {

@@ -7,6 +7,7 @@ use blaster_core::report::units::grouped;
 use blaster_ring::probe::probe;
 use blaster_ring::system::{self, Limit};
 
+use super::Memory;
 use crate::cgroup;
 use crate::limits;
 use crate::tuning::Needs;
@@ -33,23 +34,22 @@ fn available(meminfo: &str) -> Option<u64> {
 }
 
 /// What to add to the command, or the pod, that started it; a line each.
-pub fn advice(needs: &Needs) -> Vec<String> {
+pub(super) fn advice(needs: &Needs, allowed: usize, memory: Memory) -> Vec<String> {
     let mut lines = Vec::new();
-    let allowed = system::allowed_cpus().len();
     if let Some(cpus) = cgroup::cpu_quota().filter(|cpus| *cpus < allowed as f64 * CPU_SHARE) {
         lines.push(format!(
             "its control group gives it {cpus:.1} CPUs of {allowed}, in slices: threads are stopped in between, and that is in every \
              latency. docker run: --cpuset-cpus instead of --cpus; pod: whole CPUs as both request and limit, with the static CPU manager"
         ));
     }
-    if let Some(left) = cgroup::memory_left()
-        .filter(|left| (*left as f64) < needs.connections as f64 * super::BYTES_PER_CONNECTION)
+    if let (Some(left), Some(wanted)) = (cgroup::memory_left(), memory.wanted)
+        && left < wanted
     {
         lines.push(format!(
             "its control group leaves it {} MiB of memory, {} connections want about {}: docker run: --memory; pod: resources.limits.memory",
             left >> 20,
-            needs.connections,
-            (needs.connections as f64 * super::BYTES_PER_CONNECTION) as u64 >> 20,
+            grouped(needs.connections),
+            wanted >> 20,
         ));
     }
     if let Err(error) = probe() {

@@ -60,13 +60,17 @@ pub fn render(diagnosis: &Diagnosis, width: usize, colour: bool) -> String {
     match (diagnosis.ready, &diagnosis.refused) {
         (true, _) => add(Some(("✓", GREEN)), 2, "ready: the plan can work on this machine"),
         (false, Some(why)) => add(Some(("✗", RED)), 2, &format!("not ready: {why}")),
-        (false, None) => add(
-            Some(("✗", RED)),
-            2,
-            "not ready: `blaster doctor --fix` with the same plan, as root, sets what can be set",
-        ),
+        (false, None) => add(Some(("✗", RED)), 2, &format!("not ready: {}", next_step(diagnosis))),
     }
     text
+}
+
+fn next_step(diagnosis: &Diagnosis) -> &'static str {
+    if diagnosis.findings.iter().any(|finding| finding.state == State::Stops) {
+        "`blaster doctor --fix` with the same plan, as root, sets what can be set; the rest is said above"
+    } else {
+        "what gives out first is not there for all of the plan: lower it, or take more machines (`coordinator`)"
+    }
 }
 
 fn knob(finding: &Finding) -> &str {

@@ -6,10 +6,9 @@ use blaster_core::report::facts::PlanFacts;
 use blaster_core::report::units::{percent, rate};
 use blaster_core::report::verdict::Status;
 use blaster_core::time::Nanos;
-use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
-use crate::console::{Screen, Style, width};
+use crate::console::{Screen, Style, stopping, width};
 use crate::output::cut;
 use crate::progress::short;
 use crate::run::{Observer, Watch};
@@ -37,7 +36,7 @@ impl Live {
     /// Takes over SIGINT and SIGTERM.
     pub fn new(silent: bool) -> std::io::Result<Self> {
         Ok(Self {
-            signals: Signals::new([SIGINT, SIGTERM])?,
+            signals: Signals::new(stopping())?,
             interrupts: 0,
             screen: Screen::new(silent),
             purpose: String::new(),

@@ -3,9 +3,9 @@
 use std::fs::{self, DirBuilder};
 use std::io;
 use std::os::unix::fs::DirBuilderExt;
+use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
-use std::sync::atomic::{AtomicU32, Ordering};
 
 const FILES: [(&str, &str); 5] = [
     ("lib.sh", include_str!("../../../tuning/lib.sh")),
@@ -61,11 +61,8 @@ pub enum State {
 impl Scripts {
     /// Writes them out.
     pub fn new() -> io::Result<Self> {
-        static COUNT: AtomicU32 = AtomicU32::new(0);
-        let number = COUNT.fetch_add(1, Ordering::Relaxed);
-        let name = format!("blaster-tuning-{}-{number}", std::process::id());
-        let folder = std::env::temp_dir().join(name);
-        // A folder that is there already was made by somebody else, and is not written into.
+        // Nobody can have guessed the name; a folder that is there already would not be written into.
+        let folder = std::env::temp_dir().join(format!("blaster-tuning-{:016x}", crate::random_seed()));
         DirBuilder::new().mode(0o700).create(&folder)?;
         let scripts = Self { folder };
         for (name, text) in FILES {
@@ -74,12 +71,13 @@ impl Scripts {
         Ok(scripts)
     }
 
-    /// Runs one of them.
+    /// Runs one of them, to its end: what a terminal sends to whoever runs it, as by Ctrl-C, it does not hear.
     pub fn run(&self, script: &str, arguments: &[String]) -> io::Result<Said> {
         let output = Command::new("/bin/sh")
             .arg(self.folder.join(script))
             .args(arguments)
             .stdin(Stdio::null())
+            .process_group(0)
             .output()?;
         let text = String::from_utf8_lossy(&output.stdout);
         Ok(Said {

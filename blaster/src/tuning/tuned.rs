@@ -38,7 +38,7 @@ pub enum TuneError {
     #[error("--tune: {0}")]
     Refused(String),
     /// Another run has.
-    #[error("--tune: process {pid} has tuned this machine for a run of its own: wait until it is over")]
+    #[error("process {pid} has tuned this machine for a run of its own: wait until it is over")]
     Taken {
         /// Of that run.
         pid: u32,
@@ -70,7 +70,7 @@ impl Tuned {
         let said = scripts.run("apply.sh", &arguments)?;
         if said.status != Some(0) {
             let why = said.complaint.strip_prefix("apply.sh: ").unwrap_or(&said.complaint);
-            return Err(TuneError::Refused(why.to_owned()));
+            return Err(TuneError::Refused(in_own_words(why)));
         }
         Ok(Self { scripts, state, changes: changes(&said.lines), is_put_back: false })
     }
@@ -90,6 +90,14 @@ impl Drop for Tuned {
     }
 }
 
+/// What a script advises, as it is done from here.
+pub fn in_own_words(said: &str) -> String {
+    said.replace("say --allow-shared", "do it once with `blaster doctor --fix --allow-shared`")
+        .replace("--state FILE", "BLASTER_STATE=FOLDER")
+        .replace("--state", "BLASTER_STATE=FOLDER")
+        .replace("revert.sh", "blaster doctor --undo")
+}
+
 /// What apply.sh says it set.
 fn changes(lines: &[String]) -> Vec<String> {
     lines.iter().filter_map(|line| line.strip_prefix("set ")).map(|change| change.trim().to_owned()).collect()
@@ -102,7 +110,11 @@ fn revert(scripts: &Scripts, state: &Path) -> Result<Vec<String>, TuneError> {
     }
     let arguments = ["--state".to_owned(), state.to_string_lossy().into_owned()];
     let said = scripts.run("revert.sh", &arguments)?;
-    if said.status == Some(0) { Ok(said.lines) } else { Err(TuneError::NotPutBack(said.complaint)) }
+    if said.status == Some(0) {
+        return Ok(said.lines);
+    }
+    let why = if said.complaint.is_empty() { "revert.sh was ended" } else { &said.complaint };
+    Err(TuneError::NotPutBack(format!("{} (recorded in {})", in_own_words(why), state.display())))
 }
 
 /// A run that was killed may have left a script behind that is still at work.
@@ -125,7 +137,17 @@ pub fn restore() -> Result<Vec<String>, TuneError> {
     if !state.exists() || owner(&state).is_some() {
         return Ok(Vec::new());
     }
+    // One that is just being tuned has no owner yet.
+    wait_for_script(&state);
+    if owner(&state).is_some() {
+        return Ok(Vec::new());
+    }
     revert(&Scripts::new()?, &state)
+}
+
+/// The run that has tuned this machine and is not over.
+pub fn taken() -> Result<(), TuneError> {
+    owner(&state_path()).map_or(Ok(()), |pid| Err(TuneError::Taken { pid }))
 }
 
 /// The process that tuned the machine, if it is still there.
