@@ -48,6 +48,9 @@ fn in_namespace(name: &str, script: &str) {
         return;
     }
     assert!(status.success(), "{status}\n{stdout}\n{stderr}");
+    for line in stderr.lines().filter(|line| line.starts_with("SKIPPED: ")) {
+        let _ = std::io::stderr().write_all(format!("{line}\n").as_bytes());
+    }
 }
 
 #[test]
@@ -95,6 +98,9 @@ begin
 # Another that would tune the same machine is told who does.
 fails 2 run --tune 2>"$DIR/told"
 grep -q "process $run has tuned this machine" "$DIR/told"
+fails 2 doctor --undo 2>"$DIR/told"
+fails 2 doctor --fix 2>"$DIR/told"
+is_ports '1024 65535'
 kill -INT $run
 fails 130 wait $run
 as_before
@@ -105,6 +111,62 @@ is_ports '1024 65535'
 fails 2 run 2>"$DIR/told"
 grep -q 'of a run that was killed: put back' "$DIR/told"
 as_before
+# A terminal that hangs up ends a run like Ctrl-C; and any start puts back.
+begin
+kill -HUP $run
+fails 130 wait $run
+as_before
+begin
+kill -9 $run
+wait $run || true
+"$BLASTER" payloads list >/dev/null 2>"$DIR/told"
+grep -q 'of a run that was killed: put back' "$DIR/told"
+as_before
+"#,
+    );
+}
+
+#[test]
+fn ready_means_that_the_ports_that_are_left_suffice_for_the_target_that_gets_most() {
+    in_namespace(
+        "shares",
+        r#"
+"$BLASTER" sink --listen 127.0.0.1:3001 >"$DIR/other" 2>&1 &
+other=$!
+trap 'kill -9 $sink $other 2>/dev/null || true' EXIT
+wait_until grep -q 3001 "$DIR/other"
+plan='--rps 200 --tape 16 -c 120 http://127.0.0.1:3000/=9 http://127.0.0.1:3001/=1'
+fails 2 run
+fails 1 doctor >"$DIR/table"
+plan='--rps 200 --tape 16 -c 120 http://127.0.0.1:3000/ http://127.0.0.1:3001/'
+run
+doctor >"$DIR/table"
+echo 20000-20059 >/proc/sys/net/ipv4/ip_local_reserved_ports
+fails 2 run
+fails 1 doctor >"$DIR/table"
+grep -q 'gives out *first: ports' "$DIR/table"
+"#,
+    );
+}
+
+#[test]
+fn what_a_control_group_leaves_of_memory_is_what_there_is() {
+    in_namespace(
+        "memory",
+        r#"
+folder=/sys/fs/cgroup/memory limit=memory.limit_in_bytes
+[ -d $folder ] || folder=/sys/fs/cgroup limit=memory.max
+group=$folder/blaster-test-$$
+mkdir $group 2>/dev/null && echo 100M >$group/$limit 2>/dev/null && sh -c 'echo $$ >'$group/cgroup.procs 2>/dev/null || {
+    rmdir $group 2>/dev/null || true
+    echo 'SKIPPED: no control group of memory can be made here, what it leaves was not tested' >&2
+    exit 0
+}
+trap 'kill -9 $sink 2>/dev/null || true; rmdir $group' EXIT
+fails 1 sh -c 'echo $$ >'$group/cgroup.procs'; exec "$BLASTER" doctor --target 127.0.0.1:3000 --rps 200 -c 20000 --tape 16' >"$DIR/table"
+cat "$DIR/table"
+grep -q '✗ memory: ' "$DIR/table"
+grep -q 'its control group leaves it' "$DIR/table"
 "#,
     );
 }

@@ -91,6 +91,16 @@ fn paced_connections_take_their_time_before_the_first_request() {
 }
 
 #[test]
+fn what_opening_takes_is_not_taken_off_the_run() {
+    let server = Server::answering(|_, _| answer(200, "ok"));
+    // Three gaps of a second: more than a run waits beyond its length and its timeout.
+    let flags = ["--connect-rate", "1"];
+    let report = Load { flags: &flags, ..Load::at(server.target()) }.run().report;
+    report.assert_all("/requests/ok");
+    assert_eq!(report.sent(), Load::SCHEDULED);
+}
+
+#[test]
 fn a_sink_that_may_not_hold_so_many_connections_says_so_once() {
     let command = format!("ulimit -n 1000; exec {BLASTER} sink --listen 127.0.0.1:0 --connections 2000");
     let ended = Running::start(Command::new("sh").args(["-c", &command])).within(ALLOWANCE);
