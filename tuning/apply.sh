@@ -21,18 +21,20 @@ newline='
 '
 sysctl_file=$etc/sysctl.d/99-zz-blaster.conf
 limits_file=$etc/security/limits.d/99-zz-blaster.conf
-todo='' refused=''
+todo='' refused='' changing='' reason=''
+# Whoever reads what is said here may stop when they like.
+trap '' PIPE
 
 # Of a knob that is not as wanted: kind|target|value|new value, a line each, onto `todo`.
 collect() {
   [ -z "$ok" ] || return 0
   if [ "$act" != apply ]; then
-    say "for you    $name: $(fill "$means" "$now" "$want"); $(fill "$fix" "$now" "$want")"
+    tell "for you    $name: $(fill "$means" "$now" "$want"); $(fill "$fix" "$now" "$want")"
   elif [ -n "$shared" ] && [ -z "$allow_shared" ]; then
     if [ -n "$stops" ]; then
       refused="$refused $name"
     else
-      say "left alone $name: $(fill "$means" "$now" "$want"); other programs would feel the change, --allow-shared makes it"
+      [ -n "$only_applied" ] || tell "left alone $name: $(fill "$means" "$now" "$want"); other programs would feel the change, --allow-shared makes it"
     fi
   else
     change
@@ -86,12 +88,12 @@ done_changes=''
 make_changes() {
   while IFS='|' read -r kind target was new <&3; do
     [ -n "$kind" ] || continue
-    say "$kind|$target|$was|$new" >>"$state"
-    [ "$kind" != limit ] || say "started|$target|$(started "${target#*:}")" >>"$state"
+    record "$kind|$target|$was|$new"
+    [ "$kind" != limit ] || record "started|$target|$(started "${target#*:}")"
     # The last first: the order to put back in.
     done_changes="$kind|$target|$was$newline$done_changes"
     write_target "$kind" "$target" "$new" || give_up "cannot set $target to \"$new\": $complaint"
-    say "set        $target: $(shown "$was") -> $(shown "$new")"
+    tell "set        $target: $(shown "$was") -> $(shown "$new")"
   done 3<<TODO
 $todo
 TODO
@@ -99,25 +101,46 @@ TODO
 
 shown() { if [ -n "$1" ]; then say "$1"; else say none; fi; }
 
+record() { say "$*" 2>/dev/null >>"$state" || give_up "cannot write $state"; }
+
 give_up() {
-  trap '' INT TERM HUP
   reason=$1
+  exit 1
+}
+
+# However it ends: all of it or nothing.
+ended() {
+  status=$?
+  trap '' INT TERM HUP
+  trap - EXIT
+  set +e
+  if [ -n "$changing" ]; then
+    status=1
+    complain "$(put_all_back)"
+  fi
+  unlock
+  exit "$status"
+}
+
+complain() { printf '%s: %s; %s\n' "$program" "${reason:-it was ended}" "$1" >&2 2>/dev/null || :; }
+
+# Says how far that went; what was put back is for standard error as well.
+put_all_back() {
   left=''
   while IFS='|' read -r kind target was <&3; do
     [ -n "$kind" ] || continue
     if [ "$(read_target "$kind" "$target")" = "$was" ]; then continue; fi
-    if write_target "$kind" "$target" "$was"; then
-      say "put back   $target: $(shown "$was")"
-    else
-      left="$left $target (was \"$was\": $complaint)"
-    fi
+    write_target "$kind" "$target" "$was" || left="$left $target (was \"$was\": $complaint)"
   done 3<<DONE
 $done_changes
 DONE
   restore_files
-  [ -z "$left" ] || fail 1 "$reason; and these could not be put back:$left: $state has what was"
+  if [ -n "$left" ]; then
+    say "and these could not be put back:$left: $state has what was"
+    return
+  fi
   if [ -n "$had_state" ]; then say "$state_before" >"$state"; else rm -f "$state"; fi
-  fail 1 "$reason; everything is as before"
+  say "everything is as before"
 }
 
 persist_files='' sysctl_before='' limits_before='' had_sysctl='' had_limits=''
@@ -140,17 +163,17 @@ restore_files() {
 # write_persisted FILE CONTENT; nothing is written for no content.
 write_persisted() {
   [ -n "$2" ] || return 0
-  grep -qxF "persist|$1" "$state" || say "persist|$1" >>"$state"
+  grep -qxF "persist|$1" "$state" || record "persist|$1"
   mkdir -p "$(dirname -- "$1")" 2>/dev/null || give_up "cannot make $(dirname -- "$1")"
   { say "# Written by tuning/apply.sh --persist; tuning/revert.sh removes it."; say "$2"; } 2>/dev/null >"$1" || give_up "cannot write $1"
-  say "persisted  $1"
+  tell "persisted  $1"
 }
 
 make_persistent() {
   persist_files=yes
   write_persisted "$sysctl_file" "$(state_changes | awk -F '|' '$1 == "sysctl" { print $2 " = " $4 }')"
   write_persisted "$limits_file" "$(state_changes | limits_lines)"
-  if state_changes | grep -q '^file|'; then say "for you    what was set under /sys is not persisted: apply again after a reboot"; fi
+  if state_changes | grep -q '^file|'; then tell "for you    what was set under /sys is not persisted: apply again after a reboot"; fi
   sync
 }
 
@@ -160,10 +183,17 @@ limits_lines() {
   memlock=$(limit_of 1 memlock hard) || memlock=0
   awk -F '[|:]' -v nofile="${nofile:-0}" -v memlock="${memlock:-0}" '
     $1 == "limit" {
-      value = $NF; first = $2 == "nofile" ? nofile : memlock
-      if (first + 0 > value + 0) value = first
-      value = first == -1 ? "unlimited" : $2 == "memlock" ? int((value + 1023) / 1024) : value
-      printf "* - %s %s\nroot - %s %s\n", $2, value, $2, value
+      first = $2 == "nofile" ? nofile : memlock
+      # Of several shells that got one the most.
+      if (!($2 in most)) most[$2] = first + 0
+      if ($NF + 0 > most[$2]) most[$2] = $NF + 0
+      if (first == -1) endless[$2] = 1
+    }
+    END {
+      for (what in most) {
+        value = what in endless ? "unlimited" : what == "memlock" ? int((most[what] + 1023) / 1024) : most[what]
+        printf "* - %s %s\nroot - %s %s\n", what, value, what, value
+      }
     }'
 }
 
@@ -177,13 +207,18 @@ if [ -n "$dry_run" ]; then
   done
   exit 0
 fi
+refuse_others
 if [ -z "$todo" ] && { [ -z "$persist" ] || [ ! -e "$state" ]; }; then
-  say "nothing to change"
+  tell "nothing to change"
   exit 0
 fi
 writable
 lock
-trap unlock EXIT
+trap ended EXIT
+trap 'give_up interrupted' INT TERM HUP
+# What was read before may have been somebody else's, who was just putting it back.
+todo='' only_applied=yes
+each_knob collect
 had_state='' state_before=''
 if [ -e "$state" ]; then
   check_state
@@ -193,9 +228,11 @@ if [ -n "$persist" ]; then keep_files; fi
 if [ -z "$had_state" ]; then
   { say "$state_header"; say "boot|$(boot_id)"; say "netns|$(network_namespace)"; } 2>/dev/null >"$state" ||
     fail 1 "cannot write $state, where the values that were are kept: run as root, or name another place with --state"
-  [ -z "$owner" ] || say "owner|$owner|$(started "$owner")" >>"$state"
+  changing=yes
+  [ -z "$owner" ] || record "owner|$owner|$(started "$owner")"
 fi
-trap 'give_up interrupted' INT TERM HUP
+changing=yes
 make_changes
 if [ -n "$persist" ]; then make_persistent; fi
-say "revert.sh puts everything back"
+changing=''
+tell "revert.sh puts everything back"

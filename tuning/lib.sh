@@ -12,6 +12,9 @@ fail() {
 
 say() { printf '%s\n' "$*"; }
 
+# For whoever listens; nothing hangs on it.
+tell() { printf '%s\n' "$*" 2>/dev/null || :; }
+
 # Numbers of the plan; a suffix k or m, as in 50k or 1.5m.
 number() {
   awk -v text="$2" -v flag="$1" -v program="$program" 'BEGIN {
@@ -23,13 +26,17 @@ number() {
       printf "%s: %s wants a number, as in 20000, 20k or 1.5m, not \"%s\"\n", program, flag, text | "cat >&2"
       exit 2
     }
+    if (digits * factor >= 1e15) {
+      printf "%s: %s is at most 999999999999999, not \"%s\"\n", program, flag, text | "cat >&2"
+      exit 2
+    }
     printf "%.0f\n", digits * factor
   }' || exit 2
 }
 
 defaults() {
   rps=10000 connections=64 addresses=1 churn=0 cores='' sink=0 local=0
-  pid=$PPID owner='' dry_run='' persist='' allow_shared='' tsv='' skip=''
+  pid=$PPID owner='' dry_run='' persist='' allow_shared='' tsv='' skip='' only_applied=''
   knobs=$here/knobs.conf
   state=${BLASTER_STATE:-/var/lib/blaster}/tuning.state
   etc=${BLASTER_ETC:-/etc}
@@ -63,6 +70,7 @@ arguments() {
   [ "$addresses" -gt 0 ] || fail 2 "--addresses is 0: a target has one at least"
   if [ -z "$cores" ]; then cores=$(grep -c '^processor' /proc/cpuinfo) || cores=1; fi
   per_address=$(((connections + addresses - 1) / addresses))
+  case $etc in /*) ;; *) etc=$PWD/$etc ;; esac
 }
 
 value() {
@@ -317,6 +325,7 @@ each_knob() {
   table=$(plan_knobs) || exit 2
   while IFS='|' read -r name kind arg form only only_arg op want set act stops shared means fix <&3; do
     case $skip in *"|$name|"*) continue ;; esac
+    [ -z "$only_applied" ] || [ "$act" = apply ] || continue
     if [ -n "$only" ]; then
       count=$(read_now "$only" "$only_arg") || continue
       [ "${count:-0}" -gt 0 ] || continue
@@ -364,15 +373,17 @@ write_target() {
 write_file() { printf '%s\n' "$2" >"$1"; }
 unlimited() { say "$1" | sed 's/-1/unlimited/g'; }
 
-# Others who change the same machine wait, or are told.
+# Others who change the same machine are told who does.
+refuse_others() {
+  holder=$(cat "$state.lock/pid" 2>/dev/null) || return 0
+  if [ -n "$holder" ] && [ -d "/proc/$holder" ]; then fail 1 "process $holder is changing this machine: wait for it"; fi
+}
+
 lock() {
   folder=$(dirname -- "$state")
   mkdir -p "$folder" 2>/dev/null || fail 1 "cannot make $folder, where the values that were are kept: run as root, or name another place with --state"
   if ! mkdir "$state.lock" 2>/dev/null; then
-    holder=$(cat "$state.lock/pid" 2>/dev/null) || holder=''
-    if [ -n "$holder" ] && [ -d "/proc/$holder" ]; then
-      fail 1 "process $holder is changing this machine: wait for it"
-    fi
+    refuse_others
     [ -d "$state.lock" ] || fail 1 "cannot write in $folder: run as root, or name another place with --state"
   fi
   say $$ >"$state.lock/pid"
@@ -380,7 +391,8 @@ lock() {
 unlock() { rm -rf "$state.lock"; }
 
 # The state file holds, a line each: its version; boot, netns and owner; every change as kind|target|was|set; files of --persist.
-# Of several changes to a target the first says what was, the last what was set.
+# Of several changes to a target the first says what was, the last what was set; where somebody else has changed it in between, what he set is
+# what was.
 state_header='blaster tuning 1'
 state_says() { awk -F '|' -v key="$1" '$1 == key { print $2; exit }' "$state"; }
 
@@ -400,6 +412,7 @@ state_changes() {
     $1 == "sysctl" || $1 == "file" || $1 == "limit" {
       id = $1 "|" $2
       if (!(id in was)) { was[id] = $3; order[++n] = id }
+      else if (set[id] != $3) was[id] = $3
       set[id] = $4
     }
     END { for (i = 1; i <= n; i++) print order[i] "|" was[order[i]] "|" set[order[i]] }' "$state"

@@ -12,8 +12,12 @@ here=$(dirname -- "$0")
 defaults
 arguments '--dry-run --state' "$@"
 
+# It is not ended half-way, and whoever reads what is said here may stop when they like.
+trap '' PIPE
+[ -n "$dry_run" ] || trap '' INT TERM HUP
+[ -n "$dry_run" ] || refuse_others
 if [ ! -e "$state" ]; then
-  say "nothing was applied: there is no $state"
+  tell "nothing was applied: there is no $state"
   exit 0
 fi
 check_state
@@ -29,15 +33,15 @@ put_back() {
   fi
   value=$(read_target "$kind" "$target") || value=''
   if [ "$value" = "$was" ]; then
-    say "as it was  $target: $was"
+    tell "as it was  $target: $was"
   elif [ "$value" != "$new" ] && [ "$kind" != limit ]; then
-    say "left alone $target: it is \"$value\", apply.sh had set \"$new\" (before: \"$was\"): somebody else changed it"
+    tell "left alone $target: it is \"$value\", apply.sh had set \"$new\" (before: \"$was\"): somebody else changed it"
   elif [ -n "$dry_run" ]; then
-    say "would set  $target: $value -> $was"
+    tell "would set  $target: $value -> $was"
   elif write_target "$kind" "$target" "$was"; then
-    say "put back   $target: $value -> $was"
+    tell "put back   $target: $value -> $was"
   else
-    say "FAILED     $target: cannot set it to \"$was\": $complaint"
+    tell "FAILED     $target: cannot set it to \"$was\": $complaint"
     left="$left $target"
   fi
 }
@@ -45,6 +49,8 @@ put_back() {
 if [ -z "$dry_run" ]; then
   lock
   trap unlock EXIT
+  # Somebody else may have put it back by now.
+  if [ ! -e "$state" ]; then exit 0; fi
 fi
 # From the last change to the first.
 changes=$(state_changes | awk '{ line[NR] = $0 } END { for (i = NR; i > 0; i--) print line[i] }')
@@ -59,9 +65,9 @@ files=$(awk -F '|' '$1 == "persist" { print $2 }' "$state")
 while IFS= read -r file <&3; do
   if [ -z "$file" ] || [ ! -e "$file" ]; then continue; fi
   if [ -n "$dry_run" ]; then
-    say "would remove $file"
+    tell "would remove $file"
   elif rm -f "$file" 2>/dev/null; then
-    say "removed    $file"
+    tell "removed    $file"
   else
     left="$left $file"
   fi

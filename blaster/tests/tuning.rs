@@ -91,7 +91,7 @@ fn what_the_plan_does_not_need_is_not_touched() {
         apply --connections 64 --local --skip descriptors >"$DIR/said"
         grep -q 'nothing to change' "$DIR/said"
         as_before
-        apply --connections 3000 --new-connections 1000 --local --skip descriptors
+        apply --connections 3000 --new-connections 30000 --local --skip descriptors
         [ "$(get core/somaxconn)" = 4096 ]
         [ "$(get ipv4/ip_local_port_range)" = '1024 65535' ]
         revert
@@ -140,6 +140,59 @@ fn an_apply_that_fails_half_way_puts_everything_back() {
         all | cmp - "$DIR/applied"
         cmp "$DIR/state" "$DIR/first"
         revert
+        as_before
+        "#,
+    );
+}
+
+#[test]
+fn whoever_stops_reading_or_has_no_room_gets_all_of_it_or_nothing() {
+    in_shells(
+        "deaf",
+        r#"
+        # Nobody listens: it is done all the same.
+        apply $plan >/dev/full
+        [ "$(get ipv4/ip_local_port_range)" = '1024 65535' ]
+        { revert; echo $? >"$DIR/status"; } | true
+        as_before
+        # No room for the record: nothing is done.
+        mkdir -p "$DIR/small"
+        unshare --mount sh -c "mount -t tmpfs -o size=4k none '$DIR/small' || exit 7
+            head -c 4096 /dev/zero >'$DIR/small/full'
+            $SHELL_UNDER_TEST '$TUNING/apply.sh' --state '$DIR/small/state' $plan && exit 1 || true" || [ $? = 7 ]
+        as_before
+        "#,
+    );
+}
+
+#[test]
+fn an_apply_beside_a_revert_loses_nothing() {
+    in_shells(
+        "beside",
+        r#"
+        for round in 1 2 3; do
+            apply $plan
+            revert & apply --connections 45000 --local --cores 1 --skip descriptors --skip memory || true
+            wait
+            revert
+            as_before
+        done
+        "#,
+    );
+}
+
+#[test]
+fn what_somebody_set_between_two_applies_is_what_was() {
+    in_shells(
+        "between",
+        r#"
+        apply $plan
+        put core/somaxconn 41000
+        apply --connections 45000 --local --cores 1 --skip descriptors --skip memory
+        [ "$(get core/somaxconn)" = 45000 ]
+        revert
+        [ "$(get core/somaxconn)" = 41000 ]
+        put core/somaxconn 4096
         as_before
         "#,
     );
