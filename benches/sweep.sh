@@ -7,7 +7,7 @@
 # shellcheck source=support/common.sh
 source "$(dirname "${BASH_SOURCE[0]}")/support/common.sh"
 
-runs=5 metastable_runs=3 budget=6m measure_s=5 wrk_s=5 only=
+runs=5 metastable_runs=3 budget=10m measure_s=5 wrk_s=5 only=
 while [ $# != 0 ]; do
   case $1 in
     --quick) runs=1 budget=12s measure_s=1 only=queue+buffer ;;

@@ -337,6 +337,9 @@ pub struct DoctorArgs {
     /// New connections a second to one address, all along, if the target closes them
     #[arg(long, value_name = "N", default_value_t = 0, help_heading = "Load")]
     pub new_connections: u64,
+    /// Of a cluster: that is `coordinator doctor`'s
+    #[arg(long, value_name = "FILE", hide = true)]
+    pub nodes: Option<PathBuf>,
     /// Set what the plan needs and this machine lacks, as root; all of it or nothing
     #[arg(long, conflicts_with_all = ["undo", "json"], help_heading = "Repair")]
     pub fix: bool,

@@ -188,7 +188,17 @@ impl Memory {
         findings.sort_by_key(|finding| finding.state);
         Self { left, wanted }
     }
+
+    /// How many connections what is left is there for, where so many take what is wanted.
+    fn connections(self, connections: u64) -> Option<f64> {
+        let (left, wanted) = (self.left? as f64, self.wanted? as f64);
+        let each = (wanted - MEMORY_WITHOUT) / connections.max(1) as f64;
+        (each > 0.0).then(|| ((left - MEMORY_WITHOUT) / each).max(0.0))
+    }
 }
+
+/// What a run takes without any connection, as `tuning/knobs.conf` has it.
+const MEMORY_WITHOUT: f64 = 33_554_432.0;
 
 /// Below this share of what was asked, no doubt of a measurement of two seconds saves a plan.
 const RATE_SURE: f64 = 0.8;
@@ -221,11 +231,7 @@ impl Prediction {
         let ends_of_each = if needs.sink { 2.0 } else { 1.0 };
         let descriptors = (system::hard_limit(Limit::Descriptors) as f64 - spare) / ends_of_each;
         end("descriptors", "connections", Some(descriptors.max(0.0)), connections);
-        let by_memory = memory
-            .left
-            .zip(memory.wanted)
-            .map(|(left, wanted)| needs.connections as f64 * left as f64 / wanted.max(1) as f64);
-        end("memory", "connections", by_memory, connections);
+        end("memory", "connections", memory.connections(needs.connections), connections);
         let of_plan = |end: &&End| end.times.is_some();
         let first =
             ends.iter().filter(of_plan).min_by(|a, b| a.times.partial_cmp(&b.times).expect("numbers"));
@@ -278,10 +284,23 @@ mod tests {
     }
 
     #[test]
+    fn what_a_run_takes_without_connections_is_the_scripts_number() {
+        let of = |connections| {
+            let needs = Needs { connections, ..NEEDS };
+            let findings = Scripts::new().unwrap().check(&needs.arguments()).unwrap();
+            let memory = findings.iter().find(|finding| finding.knob == "memory").unwrap();
+            memory.wanted.parse::<f64>().unwrap()
+        };
+        assert_eq!(of(1_000) - 1_000.0 * (of(1_001) - of(1_000)), MEMORY_WITHOUT);
+        let memory = Memory { left: Some(u64::MAX), wanted: Some(of(1_000) as u64) };
+        assert!(memory.connections(1_000).unwrap() > 1e12);
+    }
+
+    #[test]
     fn a_plan_that_something_is_not_there_for_does_not_suffice() {
         let suffices = |per_cpu: f64, left: u64| {
             let calibration = Calibration { per_cpu, bytes_per_request: 300.0 };
-            let memory = Memory { left: Some(left), wanted: Some(1 << 20) };
+            let memory = Memory { left: Some((32 << 20) + left), wanted: Some((32 << 20) + (1 << 20)) };
             Prediction::of(&Needs { connections: 100, ..NEEDS }, Some(calibration), 1, memory).suffices()
         };
         assert!(suffices(100_000.0, 1 << 20) && suffices(90_000.0, 1 << 20), "a tenth is within its error");

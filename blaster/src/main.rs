@@ -117,6 +117,9 @@ fn put_back(tuned: Tuned) -> (Vec<String>, bool) {
 
 /// `blaster doctor`.
 fn examine(args: &DoctorArgs) -> anyhow::Result<u8> {
+    if let Some(nodes) = &args.nodes {
+        return Err(UsageError::Nodes(nodes.display().to_string()).into());
+    }
     if args.undo {
         return repair("revert.sh", &[]);
     }

@@ -308,6 +308,11 @@ pub enum UsageError {
     /// `--rps max --stages …`.
     #[error("--rps max is closed loop and knows no stages: give --rps a number, or leave --stages out")]
     MaxWithStages,
+    /// `doctor --nodes …`.
+    #[error(
+        "the nodes of {0} each look at their own machine: ask them with `coordinator doctor --nodes {0}` and the same plan"
+    )]
+    Nodes(String),
     /// `--rps max --arrivals …`.
     #[error("--rps max is closed loop and has no arrivals to space: leave --arrivals out")]
     MaxWithArrivals,
