@@ -225,7 +225,10 @@ impl Prediction {
             .zip(link::fastest_bits())
             .map(|(calibration, bits)| bits / 8.0 / calibration.bytes_per_request.max(1.0));
         end("link", "requests/s", by_link, rps);
-        end("ports", "connections", Some((limits::local_ports() * needs.addresses) as f64), connections);
+        // A closed connection's port is not free at once.
+        let closed = needs.addresses * needs.new_connections * limits::port_is_taken_for_s(needs.local);
+        let ports = Some((limits::local_ports() * needs.addresses) as f64);
+        end("ports", "connections", ports, Some((needs.connections + closed) as f64));
         let of_sink = if needs.sink { SINK_CONNECTIONS_SPARE } else { 0 };
         let spare = (limits::descriptors_besides(needs.cores) + u64::from(of_sink)) as f64;
         let ends_of_each = if needs.sink { 2.0 } else { 1.0 };

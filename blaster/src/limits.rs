@@ -142,6 +142,15 @@ pub(crate) fn local_ports() -> u64 {
     ports_of(&read("ip_local_port_range"), &read("ip_local_reserved_ports"))
 }
 
+/// For so many seconds a closed connection's port cannot be had for another to the same address (TIME_WAIT; net.ipv4.tcp_tw_reuse).
+pub(crate) fn port_is_taken_for_s(target_is_local: bool) -> u64 {
+    let reuse = fs::read_to_string("/proc/sys/net/ipv4/tcp_tw_reuse").unwrap_or_default();
+    match (reuse.trim(), target_is_local) {
+        ("1", _) | ("2", true) => 1,
+        _ => 60,
+    }
+}
+
 /// Those of the range that are not reserved, as the kernel writes both; of a range that is none the kernel's default.
 fn ports_of(range: &str, reserved: &str) -> u64 {
     let mut numbers = range.split_whitespace().map(str::parse::<u64>);

@@ -93,7 +93,7 @@ fn an_interrupted_run_puts_back_and_a_killed_one_is_put_back_by_the_next() {
     in_namespace(
         "kill",
         r#"
-begin() { "$BLASTER" run $plan -d 60s --no-progress --tune >"$DIR/run" 2>&1 & run=$!; wait_until has '1024 65535'; }
+begin() { env --default-signal=HUP "$BLASTER" run $plan -d 60s --no-progress --tune >"$DIR/run" 2>&1 & run=$!; wait_until has '1024 65535'; }
 begin
 # Another that would tune the same machine is told who does.
 fails 2 run --tune 2>"$DIR/told"

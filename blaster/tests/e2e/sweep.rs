@@ -24,9 +24,24 @@ fn swept(directory: &Directory, args: &[&str]) -> Ended {
     sweep(directory, args).within(ALLOWANCE * 3)
 }
 
+/// What it found, which holds to the published schema, as its trials hold to theirs.
 fn found(directory: &Directory) -> Value {
     let text = std::fs::read_to_string(directory.path("s.json")).expect("a sweep writes what it found");
-    serde_json::from_str(&text).expect("JSON")
+    let found = serde_json::from_str(&text).expect("JSON");
+    assert_holds(include_str!("../../sweep.schema.json"), &found);
+    let steps = found["steps"].as_array().expect("steps");
+    for trial in steps.iter().flat_map(|step| step["trials"].as_array().expect("trials")) {
+        assert_holds(include_str!("../../report.schema.json"), trial);
+    }
+    found
+}
+
+fn assert_holds(schema: &str, value: &Value) {
+    let schema = serde_json::from_str(schema).expect("JSON");
+    jsonschema::meta::validate(&schema).expect("a schema");
+    let validator = jsonschema::validator_for(&schema).expect("a schema");
+    let errors: Vec<_> = validator.iter_errors(value).map(|error| error.to_string()).collect();
+    assert!(errors.is_empty(), "{errors:#?}");
 }
 
 fn offered(found: &Value) -> Vec<f64> {
