@@ -6,7 +6,7 @@ program=${0##*/}
 fail() {
   status=$1
   shift
-  printf '%s: %s\n' "$program" "$*" >&2
+  printf '%s: %s\n' "$program" "$*" >&2 2>/dev/null || :
   exit "$status"
 }
 
@@ -373,9 +373,9 @@ write_target() {
 write_file() { printf '%s\n' "$2" >"$1"; }
 unlimited() { say "$1" | sed 's/-1/unlimited/g'; }
 
-# Others who change the same machine are told who does.
+# Others who change the same machine are told who does. Leaves in `holder` who had the lock, and is no more.
 refuse_others() {
-  holder=$(cat "$state.lock/pid" 2>/dev/null) || return 0
+  holder=$(cat "$state.lock/pid" 2>/dev/null) || holder=''
   if [ -n "$holder" ] && [ -d "/proc/$holder" ]; then fail 1 "process $holder is changing this machine: wait for it"; fi
 }
 
@@ -383,10 +383,25 @@ lock() {
   folder=$(dirname -- "$state")
   mkdir -p "$folder" 2>/dev/null || fail 1 "cannot make $folder, where the values that were are kept: run as root, or name another place with --state"
   if ! mkdir "$state.lock" 2>/dev/null; then
-    refuse_others
-    [ -d "$state.lock" ] || fail 1 "cannot write in $folder: run as root, or name another place with --state"
+    [ -d "$state.lock" ] || [ -w "$folder" ] || fail 1 "cannot write in $folder: run as root, or name another place with --state"
+    take_over
   fi
-  say $$ >"$state.lock/pid"
+  if ! say $$ 2>/dev/null >"$state.lock/pid"; then
+    unlock
+    fail 1 "cannot write in $folder: is the disk full?"
+  fi
+}
+
+# The lock of one that was killed. A lock without a number is just being taken, unless it stays so; of several that come to take it over one
+# makes the folder that is named after the dead; and one that comes so late that the lock is another's by then finds another number.
+take_over() {
+  refuse_others
+  if [ -z "$holder" ]; then
+    sleep 1
+    refuse_others
+  fi
+  if mkdir "$state.lock/after.$holder" 2>/dev/null && [ "$(cat "$state.lock/pid" 2>/dev/null)" = "$holder" ]; then return; fi
+  fail 1 "somebody else is taking $state.lock: try again, and remove it if it is still there"
 }
 unlock() { rm -rf "$state.lock"; }
 

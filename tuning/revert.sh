@@ -20,10 +20,6 @@ if [ ! -e "$state" ]; then
   tell "nothing was applied: there is no $state"
   exit 0
 fi
-check_state
-same_boot=''
-if [ "$(state_says boot)" = "$(boot_id)" ]; then same_boot=yes; fi
-left=''
 
 put_back() {
   if [ "$kind" = limit ]; then
@@ -52,6 +48,9 @@ if [ -z "$dry_run" ]; then
   # Somebody else may have put it back by now.
   if [ ! -e "$state" ]; then exit 0; fi
 fi
+check_state
+same_boot='' left=''
+if [ "$(state_says boot)" = "$(boot_id)" ]; then same_boot=yes; fi
 # From the last change to the first.
 changes=$(state_changes | awk '{ line[NR] = $0 } END { for (i = NR; i > 0; i--) print line[i] }')
 while IFS='|' read -r kind target was new <&3; do
