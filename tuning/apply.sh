@@ -101,7 +101,7 @@ TODO
 
 shown() { if [ -n "$1" ]; then say "$1"; else say none; fi; }
 
-record() { say "$*" 2>/dev/null >>"$state" || give_up "cannot write $state"; }
+record() { say "$*" 2>/dev/null >>"$state" || give_up "cannot write $state, where the values that were are kept: is the disk full?"; }
 
 give_up() {
   reason=$1
@@ -139,7 +139,8 @@ DONE
     say "and these could not be put back:$left: $state has what was"
     return
   fi
-  if [ -n "$had_state" ]; then say "$state_before" >"$state"; else rm -f "$state"; fi
+  # A rename takes no room on a disk that may be full.
+  if [ -n "$had_state" ]; then mv -f "$state.lock/before" "$state"; else rm -f "$state"; fi
   say "everything is as before"
 }
 
@@ -197,10 +198,16 @@ limits_lines() {
     }'
 }
 
-each_knob collect
-[ -z "$refused" ] ||
-  fail 3 "the plan needs a change of$refused, which other programs here would feel: say --allow-shared if that is right; nothing was changed"
+look() {
+  todo='' refused=''
+  each_knob collect
+  [ -z "$refused" ] ||
+    fail 3 "the plan needs a change of$refused, which other programs here would feel: say --allow-shared if that is right; nothing was changed"
+}
 
+nothing_to_do() { [ -z "$todo" ] && { [ -z "$persist" ] || [ ! -e "$state" ]; }; }
+
+look
 if [ -n "$dry_run" ]; then
   say "$todo" | while IFS='|' read -r kind target was new; do
     [ -z "$kind" ] || say "would set  $target: $(shown "$was") -> $(shown "$new")"
@@ -208,7 +215,7 @@ if [ -n "$dry_run" ]; then
   exit 0
 fi
 refuse_others
-if [ -z "$todo" ] && { [ -z "$persist" ] || [ ! -e "$state" ]; }; then
+if nothing_to_do; then
   tell "nothing to change"
   exit 0
 fi
@@ -217,21 +224,25 @@ lock
 trap ended EXIT
 trap 'give_up interrupted' INT TERM HUP
 # What was read before may have been somebody else's, who was just putting it back.
-todo='' only_applied=yes
-each_knob collect
-had_state='' state_before=''
+only_applied=yes
+look
+if nothing_to_do; then
+  tell "nothing to change"
+  exit 0
+fi
+writable
+had_state=''
 if [ -e "$state" ]; then
   check_state
-  had_state=yes state_before=$(cat "$state")
+  had_state=yes
+  cp "$state" "$state.lock/before" 2>/dev/null || fail 1 "cannot write in $state.lock: is the disk full?"
 fi
 if [ -n "$persist" ]; then keep_files; fi
+changing=yes
 if [ -z "$had_state" ]; then
-  { say "$state_header"; say "boot|$(boot_id)"; say "netns|$(network_namespace)"; } 2>/dev/null >"$state" ||
-    fail 1 "cannot write $state, where the values that were are kept: run as root, or name another place with --state"
-  changing=yes
+  record "$state_header${newline}boot|$(boot_id)${newline}netns|$(network_namespace)"
   [ -z "$owner" ] || record "owner|$owner|$(started "$owner")"
 fi
-changing=yes
 make_changes
 if [ -n "$persist" ]; then make_persistent; fi
 changing=''

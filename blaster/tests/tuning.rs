@@ -157,10 +157,28 @@ fn whoever_stops_reading_or_has_no_room_gets_all_of_it_or_nothing() {
         as_before
         # No room for the record: nothing is done.
         mkdir -p "$DIR/small"
-        unshare --mount sh -c "mount -t tmpfs -o size=4k none '$DIR/small' || exit 7
-            head -c 4096 /dev/zero >'$DIR/small/full'
-            $SHELL_UNDER_TEST '$TUNING/apply.sh' --state '$DIR/small/state' $plan && exit 1 || true" || [ $? = 7 ]
-        as_before
+        # 4 KiB: none for the number in the lock; 8: none for a record; 12: none for a copy of the one before; 16: none for it to grow.
+        for size in 4 8 12 16; do
+            unshare --mount sh -euxc "mount -t tmpfs -o size=${size}k none '$DIR/small' || exit 7
+                cd '$DIR/small'
+                if [ $size -gt 8 ]; then
+                    $SHELL_UNDER_TEST '$TUNING/apply.sh' --state state $plan
+                    head -c \$((4090 - \$(wc -c <state))) /dev/zero | tr '\\0' '\\n' >>state
+                    cp state ../first
+                fi
+                cat /proc/sys/net/core/somaxconn >../set
+                head -c 4096 /dev/zero >full
+                status=0
+                $SHELL_UNDER_TEST '$TUNING/apply.sh' --state state $plan --connections 45000 2>../error || status=\$?
+                [ \$status = 1 ]
+                grep -q 'disk full' ../error
+                [ ! -e state.lock ]
+                cmp ../set /proc/sys/net/core/somaxconn
+                if [ $size -gt 8 ]; then cmp state ../first; else [ ! -e state ]; fi
+                rm full
+                $SHELL_UNDER_TEST '$TUNING/revert.sh' --state state" || [ $? = 7 ]
+            as_before
+        done
         "#,
     );
 }
