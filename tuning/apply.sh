@@ -8,7 +8,8 @@
 # (/var/lib/blaster/tuning.state), after it the new one is read back; if anything fails, all is put back. Applying again keeps the first
 # record. What other programs feel is left alone, or refused where the plan cannot work without it, unless --allow-shared.
 # Limits are raised for the process --pid (the shell that calls this), whose children inherit them.
-# --persist: also after a reboot, by files in /etc/sysctl.d and /etc/security/limits.d. revert.sh undoes all of it.
+# --persist: also after a reboot, by files in /etc/sysctl.d and /etc/security/limits.d, also what is as wanted only until then. revert.sh
+# undoes all of it.
 # Ends with 0 if done, 1 if it failed and all is as before, 2 if it was asked wrongly, 3 if it refused.
 set -eu
 here=$(dirname -- "$0")
@@ -21,13 +22,16 @@ newline='
 '
 sysctl_file=$etc/sysctl.d/99-zz-blaster.conf
 limits_file=$etc/security/limits.d/99-zz-blaster.conf
-todo='' refused='' changing='' reason=''
+todo='' holds='' refused='' changing='' reason=''
 # Whoever reads what is said here may stop when they like.
 trap '' PIPE
 
-# Of a knob that is not as wanted: kind|target|value|new value, a line each, onto `todo`.
+# Of a knob that is not as wanted: kind|target|value|new value, a line each, onto `todo`. Of one that is, for --persist: onto `holds`.
 collect() {
-  [ -z "$ok" ] || return 0
+  if [ -n "$ok" ]; then
+    [ -z "$persist" ] || hold
+    return
+  fi
   if [ "$act" != apply ]; then
     tell "for you    $name: $(fill "$means" "$now" "$want"); $(fill "$fix" "$now" "$want")"
   elif [ -n "$shared" ] && [ -z "$allow_shared" ]; then
@@ -57,6 +61,19 @@ change() {
       for path in $arg; do
         if [ -r "$path" ] && ! judge "$form" "$op" "$want" "$(flat "$path")"; then add file "$path" "$set"; fi
       done
+      ;;
+  esac
+}
+
+# What a reboot may take back: hold|kind|target|value.
+hold() {
+  if [ "$act" != apply ] || { [ -n "$shared" ] && [ -z "$allow_shared" ]; }; then return; fi
+  case $kind in
+    sysctl) [ -z "$value" ] || holds="${holds}hold|sysctl|$arg|$value$newline" ;;
+    limit)
+      # What processes have from the start needs no holding.
+      if first=$(limit_of 1 "$arg" hard) && judge "$form" "$op" "$want" "$first"; then return; fi
+      holds="${holds}hold|limit|$arg|$value$newline"
       ;;
   esac
 }
@@ -157,25 +174,45 @@ keep_files() {
 
 restore_files() {
   [ -n "$persist_files" ] || return 0
+  rm -f "$sysctl_file.new" "$limits_file.new"
   if [ -n "$had_sysctl" ]; then say "$sysctl_before" >"$sysctl_file"; else rm -f "$sysctl_file"; fi
   if [ -n "$had_limits" ]; then say "$limits_before" >"$limits_file"; else rm -f "$limits_file"; fi
 }
 
-# write_persisted FILE CONTENT; nothing is written for no content.
+# write_persisted FILE CONTENT; nothing is written for no content, and the file that was stays whole until the new one is.
 write_persisted() {
   [ -n "$2" ] || return 0
   grep -qxF "persist|$1" "$state" || record "persist|$1"
   mkdir -p "$(dirname -- "$1")" 2>/dev/null || give_up "cannot make $(dirname -- "$1")"
-  { say "# Written by tuning/apply.sh --persist; tuning/revert.sh removes it."; say "$2"; } 2>/dev/null >"$1" || give_up "cannot write $1"
+  text="# Written by tuning/apply.sh --persist; tuning/revert.sh removes it.$newline$2"
+  { say "$text" >"$1.new" && mv -f "$1.new" "$1"; } 2>/dev/null || give_up "cannot write $1"
   tell "persisted  $1"
 }
 
 make_persistent() {
   persist_files=yes
-  write_persisted "$sysctl_file" "$(state_changes | awk -F '|' '$1 == "sysctl" { print $2 " = " $4 }')"
-  write_persisted "$limits_file" "$(state_changes | limits_lines)"
+  while IFS= read -r line <&3; do
+    [ -z "$line" ] || grep -qxF "$line" "$state" || record "$line"
+  done 3<<HOLDS
+$holds
+HOLDS
+  write_persisted "$sysctl_file" "$(sysctl_lines)"
+  write_persisted "$limits_file" "$(limits_lines)"
   if state_changes | grep -q '^file|'; then tell "for you    what was set under /sys is not persisted: apply again after a reboot"; fi
   sync
+}
+
+# Lines of sysctl.d: of each what came last.
+sysctl_lines() {
+  awk -F '|' '
+    $1 == "sysctl" { name = $2 }
+    $1 == "hold" && $2 == "sysctl" { name = $3 }
+    name != "" {
+      if (!(name in value)) order[++n] = name
+      value[name] = $4
+      name = ""
+    }
+    END { for (i = 1; i <= n; i++) print order[i] " = " value[order[i]] }' "$state"
 }
 
 # Lines of limits.d, never below what processes have from the start; "*" does not mean root.
@@ -183,34 +220,40 @@ limits_lines() {
   nofile=$(limit_of 1 nofile hard) || nofile=0
   memlock=$(limit_of 1 memlock hard) || memlock=0
   awk -F '[|:]' -v nofile="${nofile:-0}" -v memlock="${memlock:-0}" '
-    $1 == "limit" {
-      first = $2 == "nofile" ? nofile : memlock
+    $1 == "limit" { what = $2 }
+    $1 == "hold" && $2 == "limit" { what = $3 }
+    what != "" {
+      first = what == "nofile" ? nofile : memlock
       # Of several shells that got one the most.
-      if (!($2 in most)) most[$2] = first + 0
-      if ($NF + 0 > most[$2]) most[$2] = $NF + 0
-      if (first == -1) endless[$2] = 1
+      if (!(what in most)) most[what] = first + 0
+      if ($NF + 0 > most[what]) most[what] = $NF + 0
+      if (first == -1 || $NF == -1) endless[what] = 1
+      what = ""
     }
     END {
       for (what in most) {
         value = what in endless ? "unlimited" : what == "memlock" ? int((most[what] + 1023) / 1024) : most[what]
         printf "* - %s %s\nroot - %s %s\n", what, value, what, value
       }
-    }'
+    }' "$state"
 }
 
 look() {
-  todo='' refused=''
+  todo='' holds='' refused=''
   each_knob collect
   [ -z "$refused" ] ||
     fail 3 "the plan needs a change of$refused, which other programs here would feel: say --allow-shared if that is right; nothing was changed"
 }
 
-nothing_to_do() { [ -z "$todo" ] && { [ -z "$persist" ] || [ ! -e "$state" ]; }; }
+nothing_to_do() { [ -z "$todo$holds" ] && { [ -z "$persist" ] || [ ! -e "$state" ]; }; }
 
 look
 if [ -n "$dry_run" ]; then
   say "$todo" | while IFS='|' read -r kind target was new; do
     [ -z "$kind" ] || say "would set  $target: $(shown "$was") -> $(shown "$new")"
+  done
+  say "$holds" | while IFS='|' read -r _ _ target value; do
+    [ -z "$target" ] || say "would keep $target: $value, after a reboot"
   done
   exit 0
 fi

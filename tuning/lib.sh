@@ -405,7 +405,8 @@ take_over() {
 }
 unlock() { rm -rf "$state.lock"; }
 
-# The state file holds, a line each: its version; boot, netns and owner; every change as kind|target|was|set; files of --persist.
+# The state file holds, a line each: its version; boot, netns and owner; every change as kind|target|was|set; files of --persist, and what
+# is in them without having been changed, as hold|kind|target|value.
 # Of several changes to a target the first says what was, the last what was set; where somebody else has changed it in between, what he set is
 # what was.
 state_header='blaster tuning 1'

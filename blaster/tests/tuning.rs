@@ -273,6 +273,42 @@ fn persisted_settings_are_put_back_after_a_reboot() {
 }
 
 #[test]
+fn persist_keeps_what_somebody_else_has_set_already() {
+    in_shells(
+        "already",
+        r#"
+        put core/somaxconn 50000
+        put ipv4/tcp_max_syn_backlog 50000
+        put ipv4/ip_local_port_range '1024 65535'
+        all >"$DIR/before"
+        apply $plan --persist --dry-run >"$DIR/said"
+        grep -q 'would keep net.core.somaxconn: 50000' "$DIR/said"
+        as_before
+        cd "$DIR"
+        apply $plan --persist --etc etc
+        cd /
+        file=$DIR/etc/sysctl.d/99-zz-blaster.conf
+        grep -qx 'net.core.somaxconn = 50000' "$file"
+        grep -qx 'net.ipv4.ip_local_port_range = 1024 65535' "$file"
+        # The same again adds nothing; a smaller plan takes nothing away, a larger one's numbers are the last.
+        cp "$file" "$DIR/first"
+        cp "$DIR/state" "$DIR/record"
+        apply $plan --persist
+        apply --connections 10 --local --cores 1 --skip descriptors --skip memory --persist
+        cmp "$file" "$DIR/first"
+        cmp "$DIR/state" "$DIR/record"
+        apply --connections 60000 --local --cores 1 --skip descriptors --skip memory --persist
+        grep somaxconn "$file" | cmp - <<END
+net.core.somaxconn = 60000
+END
+        revert
+        as_before
+        [ ! -e "$file" ]
+        "#,
+    );
+}
+
+#[test]
 fn without_persist_a_reboot_leaves_only_the_record() {
     in_shells(
         "reboot",
