@@ -115,7 +115,9 @@ function calculate(text,    t, n, i, sum, sign, term) {
     else if (t[i] == "/") term = int(term / operand(t[i + 1]))
     else { sum += sign * term; sign = t[i] == "-" ? -1 : 1; term = operand(t[i + 1]) }
   }
-  return sprintf("%.0f", sum + sign * term)
+  sum += sign * term
+  # More than the shell can compare is as impossible.
+  return sprintf("%.0f", sum > 9e18 ? 9e18 : sum)
 }
 function grouped(digits,    tail) {
   if (digits !~ /^-?[0-9]+$/) return digits

@@ -448,6 +448,10 @@ fn wrong_arguments_are_told() {
         "usage",
         r#"
         fails 2 apply --connections many
+        fails 2 apply --connections 99999999999999999999 2>"$DIR/error"
+        grep -q 'at most 999999999999999' "$DIR/error"
+        fails 1 check --connections 999999999999999 --new-connections 999999999999999 --sink 2>"$DIR/error"
+        if grep -qi illegal "$DIR/error"; then exit 1; fi
         fails 2 check --nonsense
         fails 2 check --rps
         as_before
