@@ -70,6 +70,7 @@ arguments() {
   [ "$addresses" -gt 0 ] || fail 2 "--addresses is 0: a target has one at least"
   if [ -z "$cores" ]; then cores=$(grep -c '^processor' /proc/cpuinfo) || cores=1; fi
   per_address=$(((connections + addresses - 1) / addresses))
+  ports=$(free_ports 1024 65535)
   case $etc in /*) ;; *) etc=$PWD/$etc ;; esac
 }
 
@@ -92,14 +93,14 @@ value() {
 # The plan's variables for awk, and expressions: see knobs.conf.
 awk_plan() {
   awk -v rps="$rps" -v connections="$connections" -v per_address="$per_address" -v churn="$churn" \
-    -v cores="$cores" -v sink="$sink" -v local="$local" "$@"
+    -v cores="$cores" -v sink="$sink" -v local="$local" -v ports="$ports" "$@"
 }
 
 # shellcheck disable=SC2016 # awk's variables
 expressions='
 function plan() {
   V["rps"] = rps; V["connections"] = connections; V["per_address"] = per_address; V["churn"] = churn
-  V["cores"] = cores; V["sink"] = sink; V["local"] = local; V["remote"] = 1 - local
+  V["cores"] = cores; V["sink"] = sink; V["local"] = local; V["remote"] = 1 - local; V["ports"] = ports
 }
 function operand(word) {
   if (word ~ /^[0-9]+$/) return word + 0
@@ -139,7 +140,8 @@ plan_knobs() {
         only = K["only"]; sub(/^[^ ]+ ?/, "", only)
         form = K["as"] == "" ? (op == "is" ? "word" : "number") : K["as"]
         want = op == "least" || op == "most" ? calculate(K[op]) : K[op]
-        if ("enough" in K && want + 0 > K["enough"] + 0) want = K["enough"]
+        if (kind == "number") arg = calculate(arg)
+        if ("enough" in K && want + 0 > calculate(K["enough"]) + 0) want = calculate(K["enough"])
         sub(/ .*/, "", K["only"])
         out = K["set"]
         if (out == "") { out = want; if (op == "is") sub(/ .*/, "", out) }
@@ -286,6 +288,19 @@ ports_joined() {
     }'
 }
 
+# free_ports LOW HIGH: how many of them are not reserved, so that the kernel gives them to connections.
+free_ports() {
+  { flat "$(sysctl_path net.ipv4.ip_local_reserved_ports)" || :; } | tr , '\n' | awk -F - -v low="$1" -v high="$2" '
+    BEGIN { free = high - low + 1 }
+    /^[0-9]/ {
+      from = $1 + 0; to = $NF + 0
+      if (from < low) from = low + 0
+      if (to > high) to = high + 0
+      if (to >= from) free -= to - from + 1
+    }
+    END { print free }'
+}
+
 has_word() {
   case " $1 " in *" $2 "*) return 0 ;; *) return 1 ;; esac
 }
@@ -294,7 +309,7 @@ has_word() {
 judge() {
   now=$4
   case $1 in
-    span) now=$((${4##* } - ${4%% *} + 1)) ;;
+    span) now=$(free_ports "${4%% *}" "${4##* }") ;;
     third) now=${4##* } ;;
     ports) now=${now:-none} ;;
   esac

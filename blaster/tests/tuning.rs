@@ -392,6 +392,31 @@ open(sys.argv[2]).read()' "$DIR/ready" "$DIR/end" &
 }
 
 #[test]
+fn reserved_ports_are_not_counted() {
+    in_shells(
+        "counted",
+        r#"
+        # 40000 to 50000 of the range, and 1500 and 60000 of all.
+        put ipv4/ip_local_reserved_ports 1000,1500,40000-50000,60000
+        all >"$DIR/before"
+        modest='--local --cores 1 --skip descriptors --skip memory'
+        check --connections 18230 $modest | grep -q '^ok .*ip_local_port_range  *18230$'
+        fails 1 check --connections 18231 $modest >"$DIR/said"
+        grep -q '^stops .*ip_local_port_range  *18230, wanted 18231$' "$DIR/said"
+        # As many as there are can be had, and not one more.
+        apply --connections 54509 $modest
+        check --connections 54509 $modest
+        fails 1 check --connections 54510 $modest >"$DIR/said"
+        grep -q '^stops  *source addresses  *54509, wanted 54510$' "$DIR/said"
+        apply --connections 54510 $modest >"$DIR/said"
+        if grep -q 'set .*ip_local_port_range' "$DIR/said"; then exit 1; fi
+        revert
+        as_before
+        "#,
+    );
+}
+
+#[test]
 fn two_at_a_time_do_not_mix() {
     in_shells(
         "lock",
