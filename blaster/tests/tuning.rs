@@ -155,6 +155,11 @@ fn whoever_stops_reading_or_has_no_room_gets_all_of_it_or_nothing() {
         [ "$(get ipv4/ip_local_port_range)" = '1024 65535' ]
         { revert; echo $? >"$DIR/status"; } | true
         as_before
+        apply $plan | head -1
+        [ "$(get ipv4/ip_local_port_range)" = '1024 65535' ]
+        check $plan
+        revert
+        as_before
         # No room for the record: nothing is done.
         mkdir -p "$DIR/small"
         # 4 KiB: none for the number in the lock; 8: none for a record; 12: none for a copy of the one before; 16: none for it to grow.
@@ -195,6 +200,39 @@ fn an_apply_beside_a_revert_loses_nothing() {
             revert
             as_before
         done
+        "#,
+    );
+}
+
+#[test]
+fn a_revert_is_not_ended_half_way() {
+    in_shells(
+        "ended",
+        r#"
+        apply $plan
+        # The first that it comes to is a pipe: it waits there for what is written to it.
+        mkfifo "$DIR/pipe"
+        echo "file|$DIR/pipe|was|set" >>"$DIR/state"
+        $SHELL_UNDER_TEST "$TUNING/revert.sh" --state "$DIR/state" &
+        exec 4>"$DIR/pipe"
+        for signal in INT TERM HUP; do kill -$signal $!; done
+        echo other >&4
+        exec 4>&-
+        wait $!
+        as_before
+        "#,
+    );
+}
+
+#[test]
+fn ports_are_reused_only_where_connections_are_opened_anew() {
+    in_shells(
+        "anew",
+        r#"
+        check --connections 70000 >"$DIR/said" || true
+        if grep tcp_tw_reuse "$DIR/said"; then exit 1; fi
+        check --connections 70000 --new-connections 10 >"$DIR/said" || true
+        grep tcp_tw_reuse "$DIR/said"
         "#,
     );
 }
