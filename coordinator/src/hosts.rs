@@ -97,6 +97,8 @@ pub enum LineError {
 
 /// Understands a hosts file.
 pub fn parse(text: &str) -> Result<Vec<Host>, HostsError> {
+    // Some editors begin a file with a mark of its encoding.
+    let text = text.trim_start_matches('\u{feff}');
     let mut hosts = Vec::new();
     let mut lines_of = HashMap::new();
     for (line, content) in (1..).zip(text.lines()) {

@@ -288,6 +288,7 @@ impl<'a> Led<'a> {
         for interval in gatherer.take_finished_intervals() {
             self.onlooker.interval(&interval);
         }
+        self.leader.settle_offers();
         let start = self.leader.start().expect("it began");
         let facts = self.node_facts();
         let reports: Vec<Option<Report>> =
@@ -301,7 +302,7 @@ impl<'a> Led<'a> {
         let missing: Vec<f64> = (0..length_s.ceil() as usize)
             .map(|second| gaps.iter().map(|gap| gap.missing_in(second, length_s)).sum())
             .collect();
-        run_facts.missing = self.requests_missing(&missing, length_s);
+        run_facts.missing = self.requests_missing(&gaps, length_s);
         let mut report = Report::build(run_facts, gatherer.into_collector());
         // Seconds that nobody was there for have no row yet.
         for second in report.intervals.len()..missing.len() {
@@ -335,14 +336,13 @@ impl<'a> Led<'a> {
         ends?.into_iter().map(|end_s| Nanos::from_secs_f64(end_s.max(0.0))).max()
     }
 
-    /// The requests that these shares of each second come to, by the plan.
-    fn requests_missing(&self, missing: &[f64], length_s: f64) -> u64 {
+    /// The requests that gaps come to, by the plan.
+    fn requests_missing(&self, gaps: &[Gap], length_s: f64) -> u64 {
         let plan = &self.plan.settings.plan;
         let Load::Open { curve, .. } = &plan.load else { return 0 };
         let by = |s: f64| curve.offered_by(plan.warmup.as_secs_f64() + s.min(length_s));
-        let of_second =
-            |(second, share): (usize, &f64)| share * (by(second as f64 + 1.0) - by(second as f64));
-        missing.iter().enumerate().map(of_second).sum::<f64>().round() as u64
+        let of_gap = |gap: &Gap| gap.share * (by(gap.until_s.max(gap.from_s)) - by(gap.from_s));
+        gaps.iter().map(of_gap).sum::<f64>().round() as u64
     }
 
     /// What nobody sent, with nodes that were lost.
@@ -387,7 +387,8 @@ impl<'a> Led<'a> {
     fn handed_over(&self, part: &Handed) -> Option<HandedOver> {
         let (taker, from) = part.until?;
         let to = self.leader.nodes()[taker].name().to_owned();
-        Some(HandedOver { to, share: part.share, from_s: from.as_secs_f64() })
+        let from_s = from.saturating_sub(self.plan.settings.plan.warmup).as_secs_f64();
+        Some(HandedOver { to, share: part.share, from_s })
     }
 
     fn run_facts(&self, start: Nanos, facts: &[Option<NodeFacts>], reports: &[Option<Report>]) -> RunFacts {
@@ -450,7 +451,9 @@ impl<'a> Led<'a> {
             name: node.name().to_owned(),
             state,
             cause,
-            lost_at_s: node.lost().map(|(at, _)| at.saturating_sub(start).as_secs_f64()),
+            lost_at_s: node
+                .lost()
+                .map(|(at, _)| at.saturating_sub(start + self.plan.settings.plan.warmup).as_secs_f64()),
             handed_over: node.handed().iter().filter_map(|part| self.handed_over(part)).collect(),
             version: node.status().map(|status| status.version.clone()),
             share: self.share(index),

@@ -10,6 +10,7 @@ use std::os::unix::fs::DirBuilderExt;
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
 
 use blaster_ring::system;
 
@@ -157,11 +158,24 @@ impl Drop for Local {
             // Its end is what tells it to end.
             drop(agent.stdin.take());
         }
+        let until = Instant::now() + END_MAX;
         for agent in &mut self.agents {
-            let _ = agent.wait();
+            while let Ok(None) = agent.try_wait() {
+                if Instant::now() >= until {
+                    // One that is frozen does not hear.
+                    let _ = agent.kill();
+                    let _ = agent.wait();
+                    break;
+                }
+                std::thread::sleep(LOOK_EVERY);
+            }
         }
     }
 }
+
+/// How long agents have to end once they are told to, and how often that is looked for.
+const END_MAX: Duration = Duration::from_secs(2);
+const LOOK_EVERY: Duration = Duration::from_millis(10);
 
 /// A private folder, removed with all that is in it.
 struct Folder {

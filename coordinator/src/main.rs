@@ -61,7 +61,10 @@ fn drive(args: &LeadArgs, matches: &ArgMatches) -> anyhow::Result<u8> {
     let results = Results::open(outputs)?;
     let stdout_is_taken = results.take_stdout();
     let mut screen = Screen::new(plan.settings(), results);
-    let outcome = runtime()?.block_on(lead::lead(plan, &mut screen));
+    let runtime = runtime()?;
+    let outcome = runtime.block_on(lead::lead(plan, &mut screen));
+    // A name that nobody answers for is asked for by a thread, which is not waited for.
+    runtime.shutdown_background();
     let results = screen.finish();
     let (report, failure) = outcome?;
     let (footer, errors) = results.write(&report);
@@ -127,7 +130,10 @@ fn make_secret(file: &std::path::Path) -> anyhow::Result<u8> {
 }
 
 fn wait(work: impl Future<Output = anyhow::Result<u8>>) -> anyhow::Result<u8> {
-    runtime()?.block_on(work)
+    let runtime = runtime()?;
+    let outcome = runtime.block_on(work);
+    runtime.shutdown_background();
+    outcome
 }
 
 fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {

@@ -165,7 +165,7 @@ impl Page<'_> {
         if !self.report.closed_loop() {
             counts.push(Count::new("offered", requests.scheduled + requests.missing, Tone::Plain, ""));
         }
-        let nobody = "nobody had to send them, with nodes that were lost: see the gaps below";
+        let nobody = "not sent, or not told of, by nodes that were lost: see the gaps below";
         counts.push(Count::new("missing", requests.missing, Tone::Bad, nobody));
         let sizes =
             format!("{} sent, {} received", bytes(self.report.bytes.sent), bytes(self.report.bytes.received));

@@ -70,8 +70,8 @@ struct Held {
     first: u32,
     /// What became of the parts it was told to take over.
     took_over: Vec<Option<String>>,
-    /// Of these, one that is being done.
-    taking_over: bool,
+    /// So many more are being done, in the order that they came in.
+    taking_over: usize,
     ended: Option<Ended>,
 }
 
@@ -247,10 +247,10 @@ impl Agent {
         self.say_if(held.link, ToLeader::Refused { run: held.id, why });
     }
 
-    /// It sends the latest part that it was told to take over; or why not.
+    /// It sends the earliest part that it was told to take over and has not answered for; or why not.
     pub fn handle_took_over(&mut self, refused: Option<String>) {
-        let Some(held) = self.run.as_mut().filter(|held| held.taking_over) else { return };
-        held.taking_over = false;
+        let Some(held) = self.run.as_mut().filter(|held| held.taking_over > 0) else { return };
+        held.taking_over -= 1;
         held.took_over.push(refused.clone());
         let (run, link, number) = (held.id, held.link, held.took_over.len() as u32 - 1);
         if let Some(why) = &refused {
@@ -304,8 +304,8 @@ impl Agent {
             }
             self.drop_run("another takes its place");
         }
-        let (run, args) = (task.run, task.args.join(" "));
-        self.log(format!("{from} has a run for this node: {args}"));
+        let run = task.run;
+        self.log(format!("{from} has a run for this node: {}", told(&task.args)));
         self.run = Some(Held {
             id: run,
             link: Some(link),
@@ -317,7 +317,7 @@ impl Agent {
             kept: VecDeque::new(),
             first: 0,
             took_over: Vec::new(),
-            taking_over: false,
+            taking_over: 0,
             ended: None,
         });
         true
@@ -347,19 +347,21 @@ impl Agent {
             // Said before, and the answer got lost with a link.
             return self.say(link, ToLeader::TookOver { run, number, refused });
         }
-        if number as usize != held.took_over.len() || held.taking_over {
+        if number as usize != held.took_over.len() + held.taking_over {
             // Said twice before it was done.
             return;
         }
-        held.taking_over = true;
-        match (held.phase, part.lanes()) {
+        let refused = match (held.phase, part.lanes()) {
             (Phase::Running, Some(_)) => {
+                held.taking_over += 1;
                 self.acts.push_back(Act::TakeOver(part, from));
-                self.log(format!("takes over a part of the run from {from} on"));
+                return self.log(format!("takes over a part of the run from {from} on"));
             }
-            (Phase::Running, None) => self.handle_took_over(Some("it is no part of a run".to_owned())),
-            _ => self.handle_took_over(Some("its run is over".to_owned())),
-        }
+            (Phase::Running, None) => "it is no part of a run".to_owned(),
+            _ => "its run is over".to_owned(),
+        };
+        self.log(format!("takes over nothing: {refused}"));
+        self.say(link, ToLeader::TookOver { run, number, refused: Some(refused) });
     }
 
     fn resume(&mut self, link: LinkId, now: Nanos, run: RunId, next: u32) {
@@ -425,6 +427,13 @@ impl Agent {
     fn log(&mut self, line: String) {
         self.acts.push_back(Act::Log(line));
     }
+}
+
+/// What a log may know of a run's arguments: where it goes and how much. Headers and bodies have keys in them; and an event is one line.
+fn told(args: &[String]) -> String {
+    const TOLD: [&str; 6] = ["--target=", "--rps=", "--eps=", "--duration=", "--stages=", "--connections="];
+    let told = args.iter().filter(|arg| TOLD.iter().any(|flag| arg.starts_with(flag)));
+    told.map(|arg| arg.replace(char::is_control, " ")).collect::<Vec<_>>().join(" ")
 }
 
 impl Held {

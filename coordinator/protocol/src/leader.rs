@@ -71,6 +71,9 @@ const END_MAX: Nanos = Nanos::from_secs(6);
 /// Exchanges a node's clock is judged by before it may start.
 const EXCHANGES_MIN: usize = 16;
 
+/// A node whose clock is not known so long after it should be takes no part.
+const CLOCKLESS_MAX: Nanos = Nanos::from_secs(5);
+
 /// A run to lead.
 #[derive(Clone, Debug)]
 pub struct Config {
@@ -257,7 +260,7 @@ impl Leader {
         let of_phase = match self.phase {
             Phase::Gathering { until } | Phase::Measuring { until } | Phase::Preparing { until } => until,
             // Pings, every few milliseconds, tell whether clocks are known.
-            Phase::Syncing { .. } => Nanos::MAX,
+            Phase::Syncing { until } => until + CLOCKLESS_MAX,
             Phase::Running => self.over_by.min(self.hurry_by),
             Phase::Over => return None,
         };
@@ -517,6 +520,15 @@ impl Leader {
                 for index in 0..self.nodes.len() {
                     if self.nodes[index].state == State::Preparing {
                         self.out(index, format!("it was not ready within {}", self.prepare_max()), now);
+                    }
+                }
+            }
+            Phase::Syncing { until } if now >= until + CLOCKLESS_MAX => {
+                for index in 0..self.nodes.len() {
+                    let node = &self.nodes[index];
+                    if node.takes_part() && node.clock.exchanges() < EXCHANGES_MIN {
+                        let why = "its clock cannot be compared: what it says of the time makes no sense";
+                        self.out(index, why.to_owned(), now);
                     }
                 }
             }

@@ -272,7 +272,7 @@ impl<E: Engine> Worker<E> {
 
     /// Sends what others were to send as well: a schedule a stream, beside its own. Nothing once sending has ended, nor in closed loop.
     pub fn take_over(&mut self, schedules: Vec<Schedule>) {
-        if self.flow.phase != Phase::Running {
+        if matches!(self.flow.phase, Phase::Draining | Phase::Done) {
             return;
         }
         for (stream, schedule) in self.flow.streams.iter_mut().zip(schedules) {

@@ -162,14 +162,17 @@ impl Machine {
         self.hear(LINK, ToAgent::Start { run: ITS_RUN, at: self.now });
         assert_eq!(self.act(), []);
         assert_eq!(self.job, Job::Running);
-        self.hear(
-            LINK,
-            ToAgent::TakeOver { run: ITS_RUN, number: 0, part: Part::default(), from: Nanos::ZERO },
-        );
-        let _ = self.act();
-        self.agent.handle_took_over(None);
-        let took_over = ToLeader::TookOver { run: ITS_RUN, number: 0, refused: None };
-        assert_eq!(self.act(), [(LINK, took_over)]);
+        // The second comes before the first is done.
+        for number in 0..2 {
+            let (part, from) = (Part::default(), Nanos::ZERO);
+            self.hear(LINK, ToAgent::TakeOver { run: ITS_RUN, number, part, from });
+            let _ = self.act();
+        }
+        for number in 0..2 {
+            self.agent.handle_took_over(None);
+            let took_over = ToLeader::TookOver { run: ITS_RUN, number, refused: None };
+            assert_eq!(self.act(), [(LINK, took_over)]);
+        }
         self.agent.handle_delta(Source(&[]).delta());
         assert!(matches!(self.act()[..], [(LINK, ToLeader::Delta { run: ITS_RUN, number: 0, .. })]));
         self.end();

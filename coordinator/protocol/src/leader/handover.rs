@@ -97,6 +97,20 @@ impl Leader {
         self.say(node, ToAgent::TakeOver { run, number: number as u32, part, from });
     }
 
+    /// What nobody said that he took over is nobody's: to be called when the run is over.
+    pub fn settle_offers(&mut self) {
+        let unanswered: Vec<(usize, usize)> = self
+            .nodes
+            .iter()
+            .flat_map(|node| &node.offers)
+            .filter(|offer| !offer.answered)
+            .map(|offer| offer.of)
+            .collect();
+        for (lost, which) in unanswered {
+            self.nodes[lost].handed[which].until = None;
+        }
+    }
+
     pub(super) fn took_over(&mut self, index: usize, number: usize, refused: Option<String>) {
         let node = &mut self.nodes[index];
         let Some(offer) = node.offers.get_mut(number).filter(|offer| !offer.answered) else { return };

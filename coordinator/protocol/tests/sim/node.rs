@@ -50,6 +50,8 @@ pub struct Node {
     pub heeds_lease: bool,
     /// Which preparation goes on; another takes its place, or nothing.
     pub preparation: u64,
+    /// What it was told to take over and has not answered for.
+    pub taking_over: usize,
 }
 
 /// What a worker saw.
@@ -90,6 +92,7 @@ impl Node {
             last: None,
             heeds_lease,
             preparation: 0,
+            taking_over: 0,
         }
     }
 
@@ -116,7 +119,7 @@ impl Node {
                 if let (Some(worker), Some(lanes)) = (&mut self.worker, part.lanes()) {
                     worker.take_over(&lanes, part.fraction(), from, whole);
                 }
-                self.agent.handle_took_over(None);
+                self.taking_over += 1;
             }
             Act::Stop => {
                 if let Some(worker) = &mut self.worker {
@@ -150,6 +153,10 @@ impl Node {
 
     /// One turn of the blaster, at a true moment.
     pub fn turn(&mut self, truth: u64, scratch: &mut Recorder) {
+        // As in the blaster, that answers between two turns: until then more may be offered.
+        for _ in 0..std::mem::take(&mut self.taking_over) {
+            self.agent.handle_took_over(None);
+        }
         let now = self.clock.of(truth);
         let Some(worker) = &mut self.worker else { return };
         if worker.start == Nanos::MAX || now < worker.start {
