@@ -222,3 +222,35 @@ fn a_frozen_node_whose_share_was_given_away_sends_nothing_more() {
     let missing = report.missing();
     assert!((missing[13] - 0.375).abs() < 1e-9, "{missing:?}");
 }
+
+#[test]
+fn the_last_of_three_takes_over_all_that_the_others_leave() {
+    let world = World::new();
+    let agents = [world.agent(&[]), world.agent(&[]), world.agent(&[])];
+    let flags = [
+        "--rps",
+        "600",
+        "-d",
+        "12s",
+        "--arrivals",
+        "uniform",
+        "--on-node-loss",
+        "rebalance",
+        "--allow-invalid",
+    ];
+    let leader = world.run(&agents.each_ref().map(|agent| agent.address), &flags);
+    world.until_seen(500);
+    // What the first of them leaves is offered to both others, and then, with its own, what the second leaves to the last.
+    agents[1].process.signal("KILL");
+    agents[2].process.signal("KILL");
+    let ended = leader.end();
+    assert_eq!(ended.status, Some(0), "{ended:?}");
+    let report = world.report();
+    report.assert_adds_up();
+    assert_eq!(report.states(), ["done", "lost", "lost"]);
+    let told = report.count("/requests/scheduled") + report.count("/requests/missing");
+    assert!(told.abs_diff(7_200) <= 6, "{told} of 7,200 are told of: {:#}", report.at("/intervals"));
+    assert_eq!(report.missing().last(), Some(&0.0), "{:?}", report.missing());
+    let last = report.at("/intervals/11/scheduled").as_u64().unwrap();
+    assert!(last.abs_diff(600) <= 2, "{last} in the last second");
+}

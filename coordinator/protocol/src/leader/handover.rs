@@ -97,11 +97,13 @@ impl Leader {
         self.say(node, ToAgent::TakeOver { run, number: number as u32, part, from });
     }
 
-    /// What nobody said that he took over is nobody's: to be called when the run is over.
+    /// What nobody said that he took over is nobody's: to be called when the run is over. What was offered to one who was lost then
+    /// was his to leave, and is told of there.
     pub fn settle_offers(&mut self) {
         let unanswered: Vec<(usize, usize)> = self
             .nodes
             .iter()
+            .filter(|node| node.lost.is_none())
             .flat_map(|node| &node.offers)
             .filter(|offer| !offer.answered)
             .map(|offer| offer.of)
