@@ -22,7 +22,6 @@ use std::time::SystemTime;
 
 use blaster_core::plan::slo::{Slo, Slos};
 use blaster_core::report::units::rate;
-use blaster_core::report::verdict::Status;
 use blaster_core::report::{Report, Tool};
 use blaster_core::time::Nanos;
 
@@ -47,9 +46,11 @@ const SLO_DEFAULT: &str = "p99<500ms,errors<1%";
 /// Where multiplying ends, if nothing is said.
 const UNTIL_DEFAULT: &str = "errors>10%";
 
-const FROM_DEFAULT: f64 = 100.0;
 const FACTOR_DEFAULT: f64 = 2.0;
 const BUDGET_DEFAULT: Nanos = Nanos::from_secs(600);
+
+/// Of a step of a ladder, unless it turns out to be too few.
+const CONNECTIONS_DEFAULT: u32 = 64;
 
 /// Of a step of a ladder.
 const WARMUP: Nanos = Nanos::from_secs(1);
@@ -347,7 +348,7 @@ fn objective_text(Slos(slos): &Slos) -> String {
 
 /// Tries loads one after another.
 fn climb(sitting: &mut Sitting<'_>, args: &SweepArgs, until: Option<Slo>) -> Result<Ended, Stopped> {
-    let from = args.from.map_or(FROM_DEFAULT, |rate| rate.per_second());
+    let from = args.from.map_or_else(|| limit::from_default(args), |rate| rate.per_second());
     let mut ladder = if args.steps.is_empty() {
         let until = until.unwrap_or_else(|| UNTIL_DEFAULT.parse().expect("a constant"));
         Ladder::multiples(
@@ -361,12 +362,18 @@ fn climb(sitting: &mut Sitting<'_>, args: &SweepArgs, until: Option<Slo>) -> Res
     };
     let (warmup, length) = step_times(args);
     while let Some(rate_) = ladder.next() {
-        if sitting.elapsed_s() + (warmup + length).as_secs_f64() > budget_s(args) {
+        if (warmup + length).as_secs_f64() > sitting.left_s(args) {
             return Ok(Ended::Budget);
         }
-        let load = Load { rate: rate_, stages: None, warmup, length, connections: None };
+        let doublings = limit::doublings(sitting);
+        let more = args.run.connections.unwrap_or(CONNECTIONS_DEFAULT) << doublings;
+        let connections = (doublings > 0).then_some(more);
+        let load = Load { rate: rate_, stages: None, warmup, length, connections };
         let entry = sitting.trial(&load, &format!("{} req/s", rate(rate_)), None)?;
-        ladder.learn(&entry.report);
+        // One that had too few connections is done anew with more.
+        if !limit::had_too_few(&entry.report) || doublings == limit::DOUBLINGS_MAX {
+            ladder.learn(&entry.report);
+        }
     }
     Ok(Ended::Done)
 }
@@ -419,7 +426,8 @@ fn sum_up(
         Ok(Ended::Budget) => "the budget is used up: give more with --budget".to_owned(),
         Err(why) => format!("{why}: go on with {command} --resume {}", journal.display()),
     };
-    let peak = steps.iter().map(|step| (step.offered, step.row().ok)).max_by(|a, b| a.1.total_cmp(&b.1));
+    let counted = || steps.iter().filter(|step| step.counts());
+    let peak = counted().map(|step| (step.offered, step.row().ok)).max_by(|a, b| a.1.total_cmp(&b.1));
     let overloads = if is_ladder(args) { Vec::new() } else { overload::seen(sitting.entries(), &slos[0]) };
     let found = Found {
         schema: SCHEMA,
@@ -471,7 +479,8 @@ fn knee(steps: &[StepRecord], holds: f64) -> Option<f64> {
         let mean = means.min()?;
         Some((step.offered, step.row().ok / mean.max(1) as f64))
     };
-    let held: Vec<_> = steps.iter().filter(|step| step.offered <= holds).filter_map(power).collect();
+    let held = steps.iter().filter(|step| step.offered <= holds && step.counts());
+    let held: Vec<_> = held.filter_map(power).collect();
     let highest = held.last()?.0;
     let best = held.into_iter().max_by(|a, b| a.1.total_cmp(&b.1))?.0;
     (best < highest).then_some(best)
@@ -483,8 +492,8 @@ const COLLAPSED: f64 = 0.8;
 /// The lowest load beyond the peak at which so much less is answered as wanted.
 fn collapse(steps: &[StepRecord], peak: Option<(f64, f64)>, overloads: &[Seen<'_>]) -> Option<f64> {
     let (peak_at, peak) = peak?;
-    let of_steps =
-        steps.iter().filter(|step| step.offered > peak_at).map(|step| (step.offered, step.row().ok));
+    let beyond = steps.iter().filter(|step| step.offered > peak_at && step.counts());
+    let of_steps = beyond.map(|step| (step.offered, step.row().ok));
     let of_overloads = overloads.iter().filter_map(|Seen { overload, report, .. }| {
         let kept = overload.kept(&report.intervals)?;
         Some((overload.factor * overload.limit_rps, kept * overload.limit_rps))
@@ -497,15 +506,14 @@ fn collapse(steps: &[StepRecord], peak: Option<(f64, f64)>, overloads: &[Seen<'_
 fn answer(objective @ Slos(slos): &Slos, steps: &[StepRecord], is_done: bool) -> Answer {
     let holds = |step: &&StepRecord| {
         let is_ours = |expr: &str| slos.iter().any(|slo| slo.text == expr);
-        step.trials.iter().all(|report| report.slo.iter().all(|slo| slo.ok || !is_ours(&slo.expr)))
+        let mut counted = step.trials.iter().filter(|report| !limit::is_spoiled(report)).peekable();
+        counted.peek().is_some()
+            && counted.all(|report| report.slo.iter().all(|slo| slo.ok || !is_ours(&slo.expr)))
     };
     let held = steps.iter().take_while(holds).count();
     let last = held.checked_sub(1).map(|last| &steps[last]);
     let next = steps.get(held);
-    let is_client = next
-        .into_iter()
-        .chain(last)
-        .any(|step| step.trials.iter().any(|report| report.verdict.status == Status::ClientLimited));
+    let is_client = next.is_some_and(|step| !step.counts());
     Answer {
         slo: objective_text(objective),
         holds_rps: last.map(|step| step.offered),
@@ -534,7 +542,12 @@ fn status(found: &Found, stopped: Option<&Stopped>, allow_invalid: bool) -> u8 {
         {
             exit::CLIENT_LIMITED
         }
-        None if found.answers.iter().any(|answer| answer.holds_rps.is_none()) => exit::SLO,
+        None if found.answers.iter().any(|answer| {
+            answer.holds_rps.is_none() && matches!(answer.limited_by, LimitedBy::Target | LimitedBy::Reach)
+        }) =>
+        {
+            exit::SLO
+        }
         None => exit::DONE,
     }
 }

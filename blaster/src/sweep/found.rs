@@ -8,6 +8,7 @@ use blaster_core::report::{Report, Tool};
 use serde::{Deserialize, Serialize};
 
 use super::journal::Entry;
+use super::limit::is_spoiled;
 use super::view::{Step, Tone};
 use crate::metrics::joined::{RunsOut, Usage};
 
@@ -143,11 +144,17 @@ pub fn by_rate<'e>(entries: impl Iterator<Item = &'e Entry>) -> Vec<(f64, Vec<&'
 }
 
 impl StepRecord {
-    /// The row of it.
+    /// Whether any of its trials says something of the target.
+    pub fn counts(&self) -> bool {
+        self.trials.iter().any(|report| !is_spoiled(report))
+    }
+
+    /// The row of it: of the trials that count, or of all if none does.
     pub fn row(&self) -> Step {
-        let reports = || self.trials.iter();
+        let counts = self.counts();
+        let reports = || self.trials.iter().filter(|report| !counts || !is_spoiled(report));
         let mean =
-            |value: fn(&Report) -> f64| reports().map(value).sum::<f64>() / self.trials.len().max(1) as f64;
+            |value: fn(&Report) -> f64| reports().map(value).sum::<f64>() / reports().count().max(1) as f64;
         let middle = |value: fn(&Report) -> Option<u64>| {
             // What is endless is the longest.
             let mut values: Vec<u64> = reports().map(|report| value(report).unwrap_or(u64::MAX)).collect();
@@ -162,7 +169,7 @@ impl StepRecord {
             p50_ns: middle(|report| report.response_time_ns.p50),
             p99_ns: middle(|report| report.response_time_ns.p99),
             errors: mean(|report| report.requests.error_rate().unwrap_or(0.0)),
-            trials: self.trials.len() as u32,
+            trials: reports().count() as u32,
             verdict: match worst {
                 Status::Valid => "valid",
                 Status::Suspect => "suspect",

@@ -12,11 +12,11 @@ use blaster_core::time::Nanos;
 
 use super::found::{Answer, LimitedBy};
 use super::journal::Entry;
+use super::objective_text;
 use super::overload::is_overload;
 use super::sitting::{Sitting, Stopped};
 use super::trial::Load;
 use super::view::Tone;
-use super::{budget_s, objective_text};
 use crate::cli::SweepArgs;
 
 /// Fewer hardly overload a target that holds requests for a while.
@@ -51,12 +51,18 @@ const RATE_MAX: f64 = 100e6;
 
 const PRECISION_DEFAULT: f64 = 0.02;
 
-const DOUBLINGS_MAX: usize = 6;
+/// More connections than that help no further.
+pub const DOUBLINGS_MAX: usize = 6;
+
+/// Where a sweep begins, if nothing is said: not above where it is to end.
+pub fn from_default(args: &SweepArgs) -> f64 {
+    args.to.map_or(FROM_DEFAULT, |to| to.per_second().min(FROM_DEFAULT))
+}
 
 /// Between which rates, and how closely.
 pub fn bounds(args: &SweepArgs) -> Bounds {
     Bounds {
-        from: args.from.map_or(FROM_DEFAULT, |rate| rate.per_second()),
+        from: args.from.map_or_else(|| from_default(args), |rate| rate.per_second()),
         to: args.to.map_or(RATE_MAX, |rate| rate.per_second()),
         precision: args.precision.unwrap_or(PRECISION_DEFAULT),
     }
@@ -167,10 +173,9 @@ pub fn drain(sitting: &mut Sitting<'_>, args: &SweepArgs) -> Result<bool, Stoppe
 
 /// What a report says of an objective.
 pub fn said(report: &Report, slos: &Slos) -> Said {
-    let is_plan_limited = report.verdict.reasons.iter().any(|reason| reason.code == PLAN_LIMITED);
     let is_client_s = report.verdict.limiter == Limiter::Client && report.verdict.status != Status::Valid;
     match holds(report, slos) {
-        _ if is_plan_limited || report.verdict.status == Status::ClientLimited => Said::Spoiled,
+        _ if is_spoiled(report) => Said::Spoiled,
         // What is late through us may have failed through us; what held all the same held.
         false if is_client_s => Said::Spoiled,
         true if is_rising(report) => Said::Bad,
@@ -215,7 +220,7 @@ pub fn one_trial(
     (warmup, length): (Nanos, Nanos),
     why: &str,
 ) -> Result<bool, Stopped> {
-    let is_in_time = sitting.elapsed_s() + (warmup + length).as_secs_f64() <= budget_s(args);
+    let is_in_time = (warmup + length).as_secs_f64() <= sitting.left_s(args);
     if is_in_time {
         let load = Load { rate: at, stages: None, warmup, length, connections: connections(sitting, args) };
         sitting.trial(&load, &format!("{} req/s: {why}", rate(at)), None)?;
@@ -225,10 +230,23 @@ pub fn one_trial(
 
 /// Twice as many for every trial that had too few.
 pub fn connections(sitting: &Sitting<'_>, args: &SweepArgs) -> Option<u32> {
-    let had_too_few =
-        |entry: &&Entry| entry.report.verdict.reasons.iter().any(|reason| reason.code == PLAN_LIMITED);
-    let doublings = sitting.entries().iter().filter(had_too_few).count().min(DOUBLINGS_MAX);
-    Some(args.run.connections.unwrap_or(CONNECTIONS_DEFAULT) << doublings)
+    Some(args.run.connections.unwrap_or(CONNECTIONS_DEFAULT) << doublings(sitting))
+}
+
+/// How often there were too few connections, as far as that helps.
+pub fn doublings(sitting: &Sitting<'_>) -> usize {
+    let entries = sitting.entries().iter();
+    entries.filter(|entry| had_too_few(&entry.report)).count().min(DOUBLINGS_MAX)
+}
+
+/// Whether connections were what it had too few of.
+pub fn had_too_few(report: &Report) -> bool {
+    report.verdict.reasons.iter().any(|reason| reason.code == PLAN_LIMITED)
+}
+
+/// Whether it says nothing of the target, whatever the objective.
+pub fn is_spoiled(report: &Report) -> bool {
+    had_too_few(report) || report.verdict.status == Status::ClientLimited
 }
 
 /// What was made of the trials of a load, for an objective.

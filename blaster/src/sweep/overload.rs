@@ -8,7 +8,6 @@ use blaster_core::report::sweep::overload::{Course, Overload, Recovery, Second, 
 use blaster_core::report::units::rate;
 use blaster_core::time::Nanos;
 
-use super::budget_s;
 use super::journal::Entry;
 use super::limit;
 use super::live::Enough;
@@ -41,6 +40,10 @@ pub fn find(
 ) -> Result<bool, Stopped> {
     for factor in FACTORS {
         let overload = Overload { limit_rps, factor };
+        if limit_rps * factor > limit::bounds(args).to {
+            // Nobody is to send that much.
+            break;
+        }
         let Some(course) = watch(sitting, args, slos, &overload)? else { return Ok(false) };
         if course.seems_stuck(&overload) {
             let why = "relieved, does it hold that again?";
@@ -71,7 +74,7 @@ fn watch(
     let Overload { limit_rps, factor } = *overload;
     let purpose = format!("{factor}x the limit of {} req/s, then back: does it recover?", rate(limit_rps));
     loop {
-        let left_s = budget_s(args) - sitting.elapsed_s();
+        let left_s = sitting.left_s(args);
         if left_s < LENGTH_S_MIN {
             return Ok(None);
         }
@@ -95,7 +98,9 @@ fn enough(objectives: usize, ends_at: Instant) -> Enough {
 }
 
 fn course(report: &Report, slos: &Slos) -> Course {
-    Course::of(report.intervals.iter().map(|row| Second::of(row, slos.0.len())))
+    // What is drained after the end is no second of it.
+    let rows = report.intervals.iter().filter(|row| row.t_s + 1.0 <= report.duration_s);
+    Course::of(rows.map(|row| Second::of(row, slos.0.len())))
 }
 
 /// Whether it is one.

@@ -3,9 +3,11 @@
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
+use super::budget_s;
 use super::journal::{Entry, Journal, JournalError};
 use super::live::{Enough, Live};
 use super::trial::{Load, TrialError, Trials};
+use crate::cli::SweepArgs;
 use crate::metrics::Watched;
 use crate::metrics::joined::Usage;
 
@@ -63,6 +65,14 @@ impl<'a> Sitting<'a> {
         match self.known.front() {
             Some(next) => next.began_s,
             None => self.before_s + self.began.elapsed().as_secs_f64(),
+        }
+    }
+
+    /// Seconds of the budget that are left; without end while it goes through an earlier sitting, which was in time.
+    pub fn left_s(&self, args: &SweepArgs) -> f64 {
+        match self.known.front() {
+            Some(_) => f64::INFINITY,
+            None => budget_s(args) - self.elapsed_s(),
         }
     }
 

@@ -3,10 +3,10 @@
 use blaster_core::plan::slo::Slo;
 use blaster_core::report::sweep::overload::{Recovery, Unknown};
 use blaster_core::report::units::{grouped, percent, rate};
-use blaster_core::report::verdict::Status;
 use blaster_core::time::Nanos;
 
 use super::found::{Answer, Found, LimitedBy, StepRecord};
+use super::limit::is_spoiled;
 use super::view::{Aftermath, Line, Mark, Tone, View, limit_ns};
 use crate::metrics::joined::RunsOut;
 
@@ -14,8 +14,10 @@ use crate::metrics::joined::RunsOut;
 pub fn view(found: &Found, slos: &[Slo], aftermaths: Vec<Aftermath>) -> View {
     let mut lines: Vec<Line> = found.answers.iter().map(|answer| told(answer, found)).collect();
     lines.extend(found.sizing.as_ref().map(|sizing| {
+        let is_known = found.answers.first().is_some_and(|answer| answer.limited_by == LimitedBy::Target);
         let text = format!(
-            "{} such targets for {} req/s, at {:.0} % headroom",
+            "{}{} such targets for {} req/s, at {:.0} % headroom",
+            if is_known { "" } else { "at most " },
             grouped(sizing.targets),
             rate(sizing.need_rps),
             sizing.headroom * 100.0
@@ -62,6 +64,19 @@ fn told(answer: &Answer, found: &Found) -> Line {
         return line(Tone::Doubtful, &answer.slo, "not known: no load was tried".to_owned());
     }
     let Some(holds) = answer.holds_rps else {
+        match answer.limited_by {
+            LimitedBy::Target | LimitedBy::Reach => {}
+            LimitedBy::Client => {
+                let why =
+                    spoiled_by(found).map_or_else(String::new, |why| format!(". The last trial: {why}"));
+                let text = format!("not known: this machine could not try it even at the lowest rate{why}");
+                return line(Tone::Doubtful, &answer.slo, text);
+            }
+            LimitedBy::Budget => {
+                let text = "not known: the lowest rate was not seen to hold, and the sweep ended before that was sure";
+                return line(Tone::Doubtful, &answer.slo, text.to_owned());
+            }
+        }
         let lowest = answer.interval[1].map_or_else(String::new, |rate_| format!(", {} req/s", rate(rate_)));
         return line(Tone::Bad, &answer.slo, format!("not even at the lowest rate{lowest}"));
     };
@@ -119,9 +134,11 @@ fn failed_above(answer: &Answer, found: &Found) -> Option<f64> {
 
 /// Why the generator was the limit, in the words of the highest load's last trial.
 fn spoiled_by(found: &Found) -> Option<&str> {
-    let last = found.steps.iter().rev().find_map(|step| {
-        step.trials.iter().rev().find(|report| report.verdict.status == Status::ClientLimited)
-    })?;
+    let last = found
+        .steps
+        .iter()
+        .rev()
+        .find_map(|step| step.trials.iter().rev().find(|report| is_spoiled(report)))?;
     last.verdict.reasons.first().map(|reason| reason.text.as_str())
 }
 

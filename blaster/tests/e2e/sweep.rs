@@ -110,9 +110,28 @@ fn sent(report: &Value) -> u64 {
 }
 
 #[test]
+fn a_step_with_too_few_connections_is_done_anew_with_more() {
+    let directory = Directory::new();
+    let sink = Sink::start(&["--latency", "fixed:300ms"]);
+    let args =
+        ["--steps", "10,40", "-c", "4", "--slo", "errors<1%,p99<2s", "-d", "1500ms", "--warmup", "200ms"];
+    let ended = swept(&directory, &[&args[..], &[&sink.address]].concat());
+    assert_eq!(ended.status, Some(0), "{ended:#?}");
+    let found = found(&directory);
+    let connections = |step: usize| -> Vec<u64> {
+        let trials = found["steps"][step]["trials"].as_array().unwrap();
+        trials.iter().map(|report| report["plan"]["connections"].as_u64().unwrap()).collect()
+    };
+    let (first, second) = (connections(0), connections(1));
+    assert_eq!(first[0], 4);
+    assert!(second.len() > 1 && second.last().unwrap() >= &16, "{first:?}, {second:?}");
+    assert_eq!(found["collapse_rps"], Value::Null, "that is no limit of the target's");
+}
+
+#[test]
 fn multiplying_ends_where_it_was_told_to() {
     let directory = Directory::new();
-    let sink = Sink::start(&["--capacity", "300", "--buffer", "1"]);
+    let sink = Sink::start(&["--capacity", "300", "--buffer", "8"]);
     let args = ["--from", "100", "--factor", "2", "--until", "errors>10%"];
     let ended = swept(&directory, &[&args[..], &SHORT, &[&sink.address]].concat());
     assert_eq!(ended.status, Some(0), "{ended:#?}");

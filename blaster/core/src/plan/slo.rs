@@ -68,7 +68,15 @@ impl Slo {
             _ => return false,
         };
         let meets = upper.comparison == Comparison::AtMost && lower.comparison == Comparison::AtLeast;
-        self.metric == other.metric && (upper.bound < lower.bound || upper.bound == lower.bound && !meets)
+        // A percentile is at most any above it, and the longest time.
+        let rank = |metric: Metric| match metric {
+            Metric::Percentile(percent) => Some(percent),
+            Metric::Max => Some(100.0),
+            Metric::Mean | Metric::Errors | Metric::Achieved => None,
+        };
+        let is_below = rank(lower.metric).zip(rank(upper.metric)).is_some_and(|(low, high)| low <= high);
+        (self.metric == other.metric || is_below)
+            && (upper.bound < lower.bound || upper.bound == lower.bound && !meets)
     }
 
     /// Whether `observed` (nanoseconds or a fraction) keeps it; an endless or unknown value keeps nothing.
@@ -158,7 +166,12 @@ mod tests {
         let contradict = |a: &str, b: &str| a.parse::<Slo>().unwrap().contradicts(&b.parse().unwrap());
         assert!(contradict("p99<1s", "p99>2s") && contradict("errors>5%", "errors<=5%"));
         assert!(!contradict("p99<=1s", "p99>=1s") && !contradict("p99<2s", "p99>1s"));
-        assert!(!contradict("p99<1s", "p50>2s") && !contradict("p99<1s", "p99<2s"));
+        assert!(contradict("p99<1s", "p50>2s") && contradict("p50>=1s", "max<1s"));
+        assert!(
+            !contradict("p50<1s", "p99>2s")
+                && !contradict("p99<1s", "p99<2s")
+                && !contradict("p99<1s", "mean>2s")
+        );
     }
 
     #[test]

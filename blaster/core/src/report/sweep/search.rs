@@ -290,8 +290,11 @@ impl Search {
             let (failed, held) =
                 (self.beside(Said::Bad, high, high * SIDE), self.beside(Said::Good, low / SIDE, low));
             return match self.confirmed(low, high) {
-                None => Next::Confirm(rounded(answer)),
-                Some(_) if failed < FAILED_MIN => Next::Close(rounded(high * (1.0 + precision))),
+                None => Next::Confirm(rounded(answer).min(to)),
+                // Above the highest rate that is to be tried none can fail.
+                Some(_) if failed < FAILED_MIN && rounded(high * (1.0 + precision)) <= to => {
+                    Next::Close(rounded(high * (1.0 + precision)))
+                }
                 Some(_) if held < HELD_MIN => Next::Close(rounded(low / (1.0 + precision))),
                 Some(_) => Next::Done(End::Known),
             };
@@ -342,8 +345,14 @@ impl Search {
             let interval = [None, Some(self.bounds.from)];
             return Finding { holds: None, interval, confidence: Some(CONFIDENCE), drifts, unsteady };
         }
-        if self.next() == Next::Done(End::Client) {
-            let holds = self.highest_good(self.ceiling().unwrap_or(f64::INFINITY));
+        // What was not tried is not told, however probable it is.
+        let tried = match self.next() {
+            Next::Done(End::Client) => Some(self.ceiling().unwrap_or(f64::INFINITY)),
+            Next::Done(End::Reach) => Some(f64::INFINITY),
+            _ => None,
+        };
+        if let Some(below) = tried {
+            let holds = self.highest_good(below);
             return Finding { holds, interval: [holds, None], confidence: None, drifts, unsteady };
         }
         let holds = self.confirmed(low, high).unwrap_or(answer);
