@@ -96,7 +96,14 @@ fn an_interrupted_sweep_goes_on_with_its_trials() {
     process.signal("INT");
     let ended = process.end();
     assert_eq!(ended.status, Some(130), "{ended:?}");
-    assert!(ended.stdout.contains("coordinator sweep --resume"), "{}", ended.stdout);
+    // As it is to be typed: with the nodes.
+    let words: Vec<_> = ended.stdout.split_whitespace().collect();
+    assert!(
+        words.windows(4).any(|four| four[..3] == ["coordinator", "sweep", "--nodes"]),
+        "{}",
+        ended.stdout
+    );
+    assert!(words.contains(&"--resume"), "{}", ended.stdout);
     assert_eq!(trials(&found(&world)).len(), 1);
     let ended = sweep(&world, &["--resume", journal]).end();
     assert_eq!(ended.status, Some(0), "{ended:?}");
