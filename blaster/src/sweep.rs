@@ -49,9 +49,6 @@ const UNTIL_DEFAULT: &str = "errors>10%";
 const FACTOR_DEFAULT: f64 = 2.0;
 const BUDGET_DEFAULT: Nanos = Nanos::from_secs(600);
 
-/// Of a step of a ladder, unless it turns out to be too few.
-const CONNECTIONS_DEFAULT: u32 = 64;
-
 /// Of a step of a ladder.
 const WARMUP: Nanos = Nanos::from_secs(1);
 const LENGTH: Nanos = Nanos::from_secs(5);
@@ -361,17 +358,18 @@ fn climb(sitting: &mut Sitting<'_>, args: &SweepArgs, until: Option<Slo>) -> Res
         Ladder::named(args.steps.iter().map(|rate| rate.per_second()).collect())
     };
     let (warmup, length) = step_times(args);
+    let mut connections = None;
     while let Some(rate_) = ladder.next() {
         if (warmup + length).as_secs_f64() > sitting.left_s(args) {
             return Ok(Ended::Budget);
         }
         let doublings = limit::doublings(sitting);
-        let more = args.run.connections.unwrap_or(CONNECTIONS_DEFAULT) << doublings;
-        let connections = (doublings > 0).then_some(more);
         let load = Load { rate: rate_, stages: None, warmup, length, connections };
         let entry = sitting.trial(&load, &format!("{} req/s", rate(rate_)), None)?;
         // One that had too few connections is done anew with more.
-        if !limit::had_too_few(&entry.report) || doublings == limit::DOUBLINGS_MAX {
+        if limit::had_too_few(&entry.report) && doublings < limit::DOUBLINGS_MAX {
+            connections = Some(entry.report.plan.connections * 2);
+        } else {
             ladder.learn(&entry.report);
         }
     }
@@ -426,8 +424,8 @@ fn sum_up(
         Ok(Ended::Budget) => "the budget is used up: give more with --budget".to_owned(),
         Err(why) => format!("{why}: go on with {command} --resume {}", journal.display()),
     };
-    let counted = || steps.iter().filter(|step| step.counts());
-    let peak = counted().map(|step| (step.offered, step.row().ok)).max_by(|a, b| a.1.total_cmp(&b.1));
+    let counted = steps.iter().filter(|step| step.counts());
+    let peak = counted.map(|step| (step.offered, step.row().ok)).max_by(|a, b| a.1.total_cmp(&b.1));
     let overloads = if is_ladder(args) { Vec::new() } else { overload::seen(sitting.entries(), &slos[0]) };
     let found = Found {
         schema: SCHEMA,

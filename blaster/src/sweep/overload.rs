@@ -78,7 +78,8 @@ fn watch(
         if left_s < LENGTH_S_MIN {
             return Ok(None);
         }
-        let ends_at = Instant::now() + Duration::from_secs_f64(left_s);
+        // What an earlier sitting has done has no end to come.
+        let ends_at = Duration::try_from_secs_f64(left_s).ok().map(|left| Instant::now() + left);
         let entry = sitting.trial(&load, &purpose, Some(enough(slos.0.len(), ends_at)))?;
         let course = course(&entry.report, slos);
         let is_cut_short = course.recovery(overload, None).unknown == Some(Unknown::CutShort);
@@ -89,11 +90,11 @@ fn watch(
 }
 
 /// Ends a trial as soon as the target is back.
-fn enough(objectives: usize, ends_at: Instant) -> Enough {
+fn enough(objectives: usize, ends_at: Option<Instant>) -> Enough {
     let mut course = Course::default();
     Box::new(move |interval| {
         course.learn(Second::of(&interval.row, objectives));
-        course.is_back() || Instant::now() >= ends_at
+        course.is_back() || ends_at.is_some_and(|at| Instant::now() >= at)
     })
 }
 

@@ -147,21 +147,15 @@ fn a_terminated_agent_ends_well_and_its_leader_knows_at_once() {
     world.report().assert_adds_up();
 }
 
+/// A run whose every request can be told by its number.
+const REBALANCED: [&str; 7] =
+    ["--rps", "600", "--arrivals", "uniform", "--on-node-loss", "rebalance", "--allow-invalid"];
+
 #[test]
 fn the_others_take_a_killed_nodes_share_as_soon_as_it_must_have_stopped() {
     let world = World::new();
     let agents = [world.agent(&[]), world.agent(&[]), world.agent(&[])];
-    let flags = [
-        "--rps",
-        "600",
-        "-d",
-        "14s",
-        "--arrivals",
-        "uniform",
-        "--on-node-loss",
-        "rebalance",
-        "--allow-invalid",
-    ];
+    let flags = [&REBALANCED[..], &["-d", "14s"]].concat();
     let leader = world.run(&agents.each_ref().map(|agent| agent.address), &flags);
     world.until_seen(900);
     agents[1].process.signal("KILL");
@@ -227,17 +221,7 @@ fn a_frozen_node_whose_share_was_given_away_sends_nothing_more() {
 fn the_last_of_three_takes_over_all_that_the_others_leave() {
     let world = World::new();
     let agents = [world.agent(&[]), world.agent(&[]), world.agent(&[])];
-    let flags = [
-        "--rps",
-        "600",
-        "-d",
-        "12s",
-        "--arrivals",
-        "uniform",
-        "--on-node-loss",
-        "rebalance",
-        "--allow-invalid",
-    ];
+    let flags = [&REBALANCED[..], &["-d", "12s"]].concat();
     let leader = world.run(&agents.each_ref().map(|agent| agent.address), &flags);
     world.until_seen(500);
     // What the first of them leaves is offered to both others, and then, with its own, what the second leaves to the last.
