@@ -15,6 +15,7 @@ use blaster_core::load::worker::{Progress, Worker, WorkerPlan};
 use blaster_core::report::machine::Tcp;
 use blaster_core::time::Nanos;
 use blaster_ring::engine::Pressure;
+use blaster_ring::system::FirstInLine;
 use blaster_ring::{EngineConfig, UringEngine, socket, system};
 use glommio::{ExecutorJoinHandle, LocalExecutorBuilder, Placement};
 
@@ -98,7 +99,8 @@ const MESSAGES_AHEAD: usize = 1024;
 const YIELD_EVERY: Nanos = Nanos(1_000_000);
 
 /// A shard polls the clock so long before its first request: a thread that sleeps then wakes up some tens or hundreds of microseconds late,
-/// and each by its own time. Longer than a turn and a yield, so that none sleeps past it.
+/// and each by its own time. Longer than a turn and a yield, so that none sleeps past it. Where it may, it keeps others off its CPU for that
+/// long.
 const AWAKE_BEFORE_START: Nanos = Nanos(2_500_000);
 
 /// How often a shard that opens connections says how far it is.
@@ -281,11 +283,13 @@ async fn hot_loop(
         }
         if let Some(at) = start.filter(|&at| worker.engine().now() + AWAKE_BEFORE_START >= at) {
             start = None;
+            let _until_it_left = FirstInLine::new();
             worker.expect_first();
             worker.turn();
             while worker.engine().now() < at {
                 std::hint::spin_loop();
             }
+            worker.turn();
         }
     }
     let at_end = Reading::take(worker.engine());
