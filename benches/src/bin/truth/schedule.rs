@@ -57,16 +57,25 @@ fn sent(stage: &Stage, table: &mut Table, arrivals: Arrivals, rate: f64) -> Resu
     let plan = format!("--rps {rate} --arrivals {name} -d {seconds}s --pipeline 8 --path /");
     let run = stage.run(&sink, &plan)?;
     let theory = pairs::intended(arrivals, rate, f64::from(seconds), stage.seed)?.len() as u64;
-    let [scheduled, sent] = [run.report.requests.scheduled, run.report.requests.sent];
+    let requests = &run.report.requests;
+    let (scheduled, sent) = (requests.scheduled, requests.sent);
+    let accounted = sent + requests.unsent.backlog + requests.unsent.stopped;
     table.row(
         Kind::Counts,
-        format!("scheduled and sent, {name}, {rate}/s for {seconds} s"),
+        format!("scheduled, and sent or told as unsent, {name}, {rate}/s for {seconds} s"),
         [
             count(theory),
-            [scheduled, sent].map(count).join(" · "),
-            format!("{} · {} ({})", scheduled.abs_diff(theory), sent.abs_diff(theory), run.noise),
+            [scheduled, accounted].map(count).join(" · "),
+            format!("{} · {}", scheduled.abs_diff(theory), accounted.abs_diff(theory)),
         ],
-        scheduled == theory && sent == theory,
+        scheduled == theory && accounted == theory,
+    );
+    // That takes a machine that is fast enough, and left alone.
+    table.row(
+        Kind::Times,
+        format!("sent, {name}, {rate}/s for {seconds} s"),
+        [count(theory), count(sent), format!("{} ({})", sent.abs_diff(theory), run.noise)],
+        sent == theory,
     );
     Ok(())
 }
