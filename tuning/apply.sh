@@ -277,15 +277,15 @@ writable
 had_state=''
 if [ -e "$state" ]; then
   check_state
+  [ -z "$namespace_gone" ] || fail 1 "$state is of a network namespace that is gone: revert.sh first"
   had_state=yes
   cp "$state" "$state.lock/before" 2>/dev/null || fail 1 "cannot write in $state.lock: is the disk full?"
 fi
 if [ -n "$persist" ]; then keep_files; fi
 changing=yes
-if [ -z "$had_state" ]; then
-  record "$state_header${newline}boot|$(boot_id)${newline}netns|$(network_namespace)"
-  [ -z "$owner" ] || record "owner|$owner|$(started "$owner")"
-fi
+if [ -z "$had_state" ]; then record "$state_header"; fi
+if [ "$(state_says boot)" != "$(boot_id)" ]; then record "boot|$(boot_id)${newline}netns|$(network_namespace)"; fi
+if [ -z "$had_state" ] && [ -n "$owner" ]; then record "owner|$owner|$(started "$owner")"; fi
 make_changes
 if [ -n "$persist" ]; then make_persistent; fi
 changing=''

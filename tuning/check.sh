@@ -6,7 +6,8 @@
 #
 # --connections are all of the run's, to a target that has --addresses addresses; --new-connections are opened every second, to one
 # address, all along (0: they are kept). --sink: the built-in target runs with it; --local: the target is on this machine, a process
-# of its own. Limits are those of --pid (the shell that calls this). --tsv: state, knob, now, wanted and what to know, for programs.
+# of its own. Limits are those of --pid (the shell that calls this). --tsv: state, knob, now, wanted,
+# whether apply.sh sets it (apply) or somebody has to (tell), and what to know, for programs.
 # Ends with 0 if the plan can work, 1 if it cannot, 2 if it was asked wrongly.
 set -eu
 here=$(dirname -- "$0")
@@ -15,7 +16,7 @@ here=$(dirname -- "$0")
 defaults
 arguments '--rps --connections --addresses --new-connections --cores --sink --local --pid --skip --knobs --tsv' "$@"
 
-ready=yes
+ready=yes settable=''
 
 report() {
   if [ "$op" = listeners ]; then want='those listened on'; fi
@@ -25,10 +26,13 @@ report() {
     text=$(fill "$means" "$now" "$want")
     if [ "$act" = tell ]; then text="$text; $(fill "$fix" "$now" "$want")"; fi
     state=costs
-    if [ -n "$stops" ]; then state=stops ready=''; fi
+    if [ -n "$stops" ]; then
+      state=stops ready=''
+      [ "$act" = tell ] || settable=yes
+    fi
   fi
   if [ -n "$tsv" ]; then
-    printf '%s\t%s\t%s\t%s\t%s\n' "$state" "$name" "$now" "$want" "$text"
+    printf '%s\t%s\t%s\t%s\t%s\t%s\n' "$state" "$name" "$now" "$want" "$act" "$text"
   elif [ -n "$ok" ]; then
     printf 'ok     %-32s %s\n' "$name" "$now"
   else
@@ -38,5 +42,10 @@ report() {
 
 each_knob report
 [ -n "$ready" ] && exit 0
-[ -n "$tsv" ] || say "not ready: as root, apply.sh with the same plan sets what can be set"
+if [ -n "$tsv" ]; then exit 1; fi
+if [ -n "$settable" ]; then
+  say "not ready: as root, apply.sh with the same plan sets what can be set"
+else
+  say "not ready: apply.sh cannot set what stops the plan; what to do is said there"
+fi
 exit 1

@@ -427,16 +427,26 @@ unlock() { rm -rf "$state.lock"; }
 # Of several changes to a target the first says what was, the last what was set; where somebody else has changed it in between, what he set is
 # what was.
 state_header='blaster tuning 1'
-state_says() { awk -F '|' -v key="$1" '$1 == key { print $2; exit }' "$state"; }
+state_says() { awk -F '|' -v key="$1" '$1 == key { value = $2 } END { print value }' "$state"; }
 
+# Leaves in `namespace_gone` whether what was recorded of the network went with its namespace.
 check_state() {
+  namespace_gone=''
   [ "$(sed -n 1p "$state")" = "$state_header" ] ||
     fail 1 "$state is not of this version: revert with the version that wrote it, or remove it"
-  if [ "$(state_says boot)" = "$(boot_id)" ]; then
-    recorded=$(state_says netns)
-    [ "$recorded" = "$(network_namespace)" ] ||
-      fail 1 "$state was recorded in another network namespace, $recorded: revert there, or name another --state"
+  [ "$(state_says boot)" = "$(boot_id)" ] || return 0
+  recorded=$(state_says netns)
+  if [ "$recorded" = "$(network_namespace)" ]; then return; fi
+  if is_somewhere "$recorded"; then
+    fail 1 "$state was recorded in another network namespace, $recorded: revert there, or name another --state"
   fi
+  namespace_gone=yes
+}
+
+# Whether a process, or a name, holds a network namespace.
+is_somewhere() {
+  number=${1#*[}
+  stat -L -c %i /proc/[0-9]*/ns/net /run/netns/* /run/docker/netns/* 2>/dev/null | grep -qxF "${number%]}"
 }
 
 # kind|target|was|set, each target once, in the order of the first changes

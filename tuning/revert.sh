@@ -22,6 +22,10 @@ if [ ! -e "$state" ]; then
 fi
 
 put_back() {
+  if [ -n "$namespace_gone" ] && [ "$kind" = sysctl ] && [ "${target#net.}" != "$target" ]; then
+    tell "gone       $target, with its network namespace"
+    return
+  fi
   if [ "$kind" = limit ]; then
     # Limits are the process's own, and end with it; so do those of its number's next owner.
     [ -n "$same_boot" ] && [ -d "/proc/${target#*:}" ] || return 0

@@ -35,6 +35,8 @@ pub struct Calibration {
     pub per_cpu: f64,
     /// Of a request, head and body, on average.
     pub bytes_per_request: f64,
+    /// Share of the time that others had the CPUs that send, if that is known.
+    pub disturbed: Option<f64>,
 }
 
 /// Measures in closed loop, with a plan's payloads, connections and depth, on these of the CPUs that are allowed.
@@ -66,6 +68,7 @@ pub fn calibrate(
     let connections = asked.plan.connections.min(room).max(halves.sending.len() as u32);
     args.connections = Some(connections);
     let mut settings = Settings::part(&args, seed, files, &Place::whole())?;
+    let shares_cpus = halves.sending.iter().any(|cpu| halves.answering.contains(cpu));
     let sink = Sink::start(&SinkConfig {
         listen: SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0),
         behaviour: Behaviour::of(Profile::Null),
@@ -78,9 +81,18 @@ pub fn calibrate(
         target.port = sink.address().port();
     }
     let report = run(&mut settings, &mut Within(watch))?;
+    if report.interrupted {
+        return Err(RunError::Interrupted);
+    }
     Ok(Calibration {
         per_cpu: report.rate.completed / halves.sending.len() as f64,
         bytes_per_request: report.bytes.sent as f64 / report.requests.sent.max(1) as f64,
+        disturbed: report
+            .generator
+            .machine
+            .waited
+            .filter(|_| !shares_cpus)
+            .map(|waited| waited + report.generator.steal.unwrap_or(0.0)),
     })
 }
 

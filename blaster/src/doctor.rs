@@ -6,8 +6,6 @@
 mod container;
 pub mod table;
 
-use std::path::Path;
-
 use blaster_core::report::Tool;
 use blaster_core::report::collector::FinishedInterval;
 use blaster_core::report::facts::PlanFacts;
@@ -15,12 +13,13 @@ use blaster_ring::probe::probe;
 use blaster_ring::system::{self, Limit};
 use payloads::Files;
 use serde::{Deserialize, Serialize};
+use signal_hook::iterator::Signals;
 
 use crate::calibrate::{Calibration, calibrate};
 use crate::cli::RunArgs;
+use crate::console;
 use crate::limits;
 use crate::link;
-use crate::results::{Destination, ResultError};
 use crate::run::{Observer, RunError, SINK_CONNECTIONS_SPARE, Survey, Watch, survey};
 use crate::settings::{Place, Settings};
 use crate::tuning::Needs;
@@ -57,6 +56,8 @@ pub struct Diagnosis {
 pub struct Prediction {
     /// Requests per second; none if it was not measured.
     pub rps: Option<f64>,
+    /// Share of that measurement's time that others had its CPUs, if that is known: what it says is that much too little.
+    pub disturbed: Option<f64>,
     /// Each thing that ends somewhere.
     pub ends: Vec<End>,
     /// The one of them that the plan comes to first.
@@ -149,10 +150,9 @@ pub fn examine(question: &Question<'_>, watch: &mut impl Observer) -> Result<Dia
 }
 
 impl Diagnosis {
-    /// Writes it, for programs.
-    pub fn write(&self, path: &Path) -> Result<(), ResultError> {
-        let text = serde_json::to_string_pretty(self).expect("only plain values and string keys") + "\n";
-        Destination::open(path)?.write(&text)
+    /// Of it, for programs.
+    pub fn json(&self) -> String {
+        serde_json::to_string_pretty(self).expect("only plain values and string keys") + "\n"
     }
 }
 
@@ -240,11 +240,39 @@ impl Prediction {
             ends.iter().filter(of_plan).min_by(|a, b| a.times.partial_cmp(&b.times).expect("numbers"));
         let first = first.map(|end| end.what.clone());
         let rps = by_cpu.map(|cpu| by_link.map_or(cpu, |link| cpu.min(link)));
-        Self { rps, ends, first }
+        Self { rps, disturbed: calibration.and_then(|calibration| calibration.disturbed), ends, first }
     }
 }
 
-/// Nobody looks on while a doctor measures; Ctrl-C ends the process.
+/// Nobody looks on while a doctor measures; Ctrl-C ends that.
+pub struct Patient {
+    signals: Signals,
+    stops: u32,
+}
+
+impl Patient {
+    /// Takes over the signals that ask to stop.
+    pub fn new() -> std::io::Result<Self> {
+        Ok(Self { signals: Signals::new(console::stopping())?, stops: 0 })
+    }
+}
+
+impl Watch for Patient {
+    fn stops(&mut self) -> u32 {
+        self.stops += self.signals.pending().count() as u32;
+        self.stops
+    }
+
+    fn say(&mut self, _line: &str) {}
+}
+
+impl Observer for Patient {
+    fn starting(&mut self, _facts: &PlanFacts) {}
+
+    fn interval(&mut self, _interval: &FinishedInterval) {}
+}
+
+/// Nobody looks on while a plan is only understood; Ctrl-C ends the process.
 pub struct Quiet;
 
 impl Watch for Quiet {
@@ -277,7 +305,7 @@ mod tests {
 
     #[test]
     fn what_the_plan_comes_to_first_gives_out_first() {
-        let calibration = Calibration { per_cpu: 400_000.0, bytes_per_request: 300.0 };
+        let calibration = Calibration { per_cpu: 400_000.0, bytes_per_request: 300.0, disturbed: None };
         let prediction = Prediction::of(&NEEDS, Some(calibration), 2, Memory::default());
         assert_eq!(prediction.rps, Some(800_000.0));
         let cpu = prediction.ends.iter().find(|end| end.what == "cpu").unwrap();
@@ -302,7 +330,7 @@ mod tests {
     #[test]
     fn a_plan_that_something_is_not_there_for_does_not_suffice() {
         let suffices = |per_cpu: f64, left: u64| {
-            let calibration = Calibration { per_cpu, bytes_per_request: 300.0 };
+            let calibration = Calibration { per_cpu, bytes_per_request: 300.0, disturbed: None };
             let memory = Memory { left: Some((32 << 20) + left), wanted: Some((32 << 20) + (1 << 20)) };
             Prediction::of(&Needs { connections: 100, ..NEEDS }, Some(calibration), 1, memory).suffices()
         };
@@ -313,7 +341,7 @@ mod tests {
     #[test]
     fn in_closed_loop_no_rate_gives_out() {
         let needs = Needs { rps: None, ..NEEDS };
-        let calibration = Calibration { per_cpu: 1.0, bytes_per_request: 300.0 };
+        let calibration = Calibration { per_cpu: 1.0, bytes_per_request: 300.0, disturbed: None };
         let prediction = Prediction::of(&needs, Some(calibration), 1, Memory::default());
         assert!(prediction.ends.iter().all(|end| end.of == "connections" || end.times.is_none()));
     }

@@ -13,7 +13,7 @@ use blaster::exit;
 use blaster::files::Disk;
 use blaster::output::summary;
 use blaster::payloads_command;
-use blaster::results::Results;
+use blaster::results::{Destination, ResultError, Results};
 use blaster::run::{RunError, run, survey};
 use blaster::settings::{Place, Settings, UsageError};
 use blaster::sink_command;
@@ -140,10 +140,12 @@ fn examine(args: &DoctorArgs) -> anyhow::Result<u8> {
         place: &Place::whole(),
         new_connections: args.new_connections,
     };
-    let diagnosis = doctor::examine(&question, &mut doctor::Quiet)?;
     let json = args.run.json.as_deref();
-    if let Some(path) = json {
-        diagnosis.write(path)?;
+    let file = json.map(Destination::open).transpose()?;
+    let mut patient = doctor::Patient::new().context("cannot take over signals")?;
+    let diagnosis = doctor::examine(&question, &mut patient)?;
+    if let Some(file) = &file {
+        file.write(&diagnosis.json())?;
     }
     let takes_stdout = json.is_some_and(|path| path.as_os_str() == "-");
     let text = |is_terminal: bool| {
@@ -290,7 +292,8 @@ fn failure_status(error: &anyhow::Error) -> u8 {
         Some(error) => exit::of_error(error),
         None if error.is::<TuneError>() => exit::USAGE,
         None if matches!(error.downcast_ref(), Some(SinkError::Probe(_))) => exit::USAGE,
-        None if error.is::<UsageError>() || error.is::<blaster::results::ResultError>() => exit::USAGE,
+        None if error.is::<UsageError>() => exit::USAGE,
+        None if matches!(error.downcast_ref(), Some(ResultError::Open { .. })) => exit::USAGE,
         None => exit::FAILED,
     }
 }

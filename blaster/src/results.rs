@@ -55,7 +55,7 @@ fn kept(rescued: &Option<PathBuf>) -> String {
 }
 
 /// A file, or standard output for `-`.
-pub(crate) struct Destination {
+pub struct Destination {
     path: PathBuf,
     file: Option<File>,
 }
@@ -136,7 +136,7 @@ impl Results {
 
 impl Destination {
     /// Opens for writing; what stands there is kept until there is something to replace it.
-    pub(crate) fn open(path: &Path) -> Result<Self, ResultError> {
+    pub fn open(path: &Path) -> Result<Self, ResultError> {
         if path.as_os_str() == "-" {
             return Ok(Self { path: path.to_owned(), file: None });
         }
@@ -159,25 +159,28 @@ impl Destination {
         }
     }
 
-    pub(crate) fn write(&self, text: &str) -> Result<(), ResultError> {
+    /// Replaces what stands there; what cannot be written there is kept elsewhere, if it can be.
+    pub fn write(&self, text: &str) -> Result<(), ResultError> {
         let written =
             self.writer().and_then(|mut out| out.write_all(text.as_bytes()).and_then(|()| out.flush()));
         match written {
             Err(error) if self.has_seen_enough(&error) => Ok(()),
-            Err(error) => Err(ResultError::Write {
-                path: self.path.display().to_string(),
-                error,
-                rescued: rescue(&self.path, text),
-            }),
+            Err(error) => {
+                Err(ResultError::Write { path: self.name(), error, rescued: rescue(&self.path, text) })
+            }
             Ok(()) => Ok(()),
         }
+    }
+
+    fn name(&self) -> String {
+        if self.file.is_some() { self.path.display().to_string() } else { "standard output".to_owned() }
     }
 
     /// An error told with the path, if it is one.
     fn outcome(&self, result: io::Result<()>) -> Result<(), ResultError> {
         match result {
             Err(error) if !self.has_seen_enough(&error) => {
-                Err(ResultError::Write { path: self.path.display().to_string(), error, rescued: None })
+                Err(ResultError::Write { path: self.name(), error, rescued: None })
             }
             _ => Ok(()),
         }
@@ -191,8 +194,8 @@ impl Destination {
 
 /// Writes to the directory for temporary files what could not be written where it was wanted.
 fn rescue(path: &Path, text: &str) -> Option<PathBuf> {
-    let name =
-        path.file_name().map_or_else(|| "blaster-result".into(), |name| name.to_string_lossy().into_owned());
+    let named = path.file_name().filter(|name| *name != "-");
+    let name = named.map_or_else(|| "result".into(), |name| name.to_string_lossy().into_owned());
     let rescued = std::env::temp_dir().join(format!("blaster-{}-{name}", std::process::id()));
     std::fs::write(&rescued, text).ok().map(|()| rescued)
 }

@@ -184,3 +184,20 @@ as_before
 "#,
     );
 }
+
+#[test]
+fn a_doctor_that_is_stopped_leaves_nothing_behind() {
+    in_namespace(
+        "stopped",
+        r#"
+        mkdir "$DIR/tmp"
+        TMPDIR="$DIR/tmp" "$BLASTER" doctor $plan >"$DIR/run" 2>&1 &
+        asked=$!
+        is_at_work() { [ -n "$(ls "$DIR/tmp")" ]; }
+        wait_until is_at_work
+        kill -TERM $asked
+        fails 130 wait $asked
+        [ -z "$(ls "$DIR/tmp")" ]
+        "#,
+    );
+}

@@ -365,6 +365,32 @@ END
 }
 
 #[test]
+fn what_was_set_in_a_namespace_that_is_gone_went_with_it() {
+    in_shells(
+        "gone",
+        r#"
+        # Never in the namespace of the others.
+        unshare --net $SHELL_UNDER_TEST "$TUNING/apply.sh" --state "$DIR/state" $plan
+        fails 1 apply $plan 2>"$DIR/said"
+        grep -q 'revert.sh first' "$DIR/said"
+        revert >"$DIR/said"
+        grep -q 'gone .*ip_local_port_range' "$DIR/said"
+        as_before
+        # One that is still somewhere is another matter.
+        mkfifo "$DIR/end"
+        unshare --net sh -c "$SHELL_UNDER_TEST '$TUNING/apply.sh' --state '$DIR/state' $plan && echo >'$DIR/applied' && read -r _ <'$DIR/end'" &
+        until [ -e "$DIR/applied" ]; do sleep 0.1; done
+        fails 1 revert 2>"$DIR/said"
+        grep -q 'in another network namespace' "$DIR/said"
+        echo >"$DIR/end"
+        wait
+        revert
+        as_before
+        "#,
+    );
+}
+
+#[test]
 fn what_somebody_else_changed_since_is_left_as_it_is() {
     in_shells(
         "others",

@@ -11,6 +11,9 @@ const YELLOW: &str = "\x1b[33m";
 const GREEN: &str = "\x1b[32m";
 const PLAIN: &str = "\x1b[0m";
 
+/// A measurement that others took more of is worth measuring again.
+const DISTURBED: f64 = 0.05;
+
 /// Columns of the labels.
 const LABEL: usize = 14;
 
@@ -66,10 +69,13 @@ pub fn render(diagnosis: &Diagnosis, width: usize, colour: bool) -> String {
 }
 
 fn next_step(diagnosis: &Diagnosis) -> &'static str {
-    if diagnosis.findings.iter().any(|finding| finding.state == State::Stops) {
+    let mut stops = diagnosis.findings.iter().filter(|finding| finding.state == State::Stops).peekable();
+    if stops.peek().is_none() {
+        "what gives out first is not there for all of the plan: lower it, or take more machines (`coordinator`)"
+    } else if stops.any(|finding| finding.settable) {
         "`blaster doctor --fix` with the same plan, as root, sets what can be set; the rest is said above"
     } else {
-        "what gives out first is not there for all of the plan: lower it, or take more machines (`coordinator`)"
+        "what stops it no script can set: what to do is said above"
     }
 }
 
@@ -94,10 +100,17 @@ fn prediction(diagnosis: &Diagnosis) -> Vec<(&'static str, String)> {
     let prediction = &diagnosis.prediction;
     let mut lines = Vec::new();
     if let Some(rps) = prediction.rps {
+        let disturbed =
+            prediction.disturbed.filter(|&share| share > DISTURBED).map_or_else(String::new, |share| {
+                format!(
+                    "; others had its CPUs for {:.0} % of that time: ask again when the machine is quiet",
+                    share * 100.0
+                )
+            });
         lines.push((
             "can send",
             format!(
-                "{} req/s of this plan (measured for 2 s against a target within itself)",
+                "{} req/s of this plan (measured for 2 s against a target within itself{disturbed})",
                 rate(round(rps))
             ),
         ));
@@ -117,7 +130,7 @@ fn prediction(diagnosis: &Diagnosis) -> Vec<(&'static str, String)> {
 }
 
 /// To three digits: more is not known.
-fn round(number: f64) -> f64 {
+pub fn round(number: f64) -> f64 {
     if number <= 0.0 {
         return 0.0;
     }
@@ -156,6 +169,7 @@ mod tests {
             knob: knob.to_owned(),
             now: "28232".to_owned(),
             wanted: "40000".to_owned(),
+            settable: true,
             text: text.to_owned(),
         };
         let end = |what: &str, at, times| End {
@@ -190,6 +204,7 @@ mod tests {
             container: vec!["a container's limit, and how to get more of it".to_owned()],
             prediction: Prediction {
                 rps: Some(1_234_567.0),
+                disturbed: Some(0.3),
                 ends: vec![end("ports", 28_232.0, 0.7058), end("descriptors", 1e6, 25.0)],
                 first: Some("ports".to_owned()),
             },
@@ -205,10 +220,19 @@ mod tests {
                 "✗ net.ipv4.ip_local_port_range: 28,232, wanted 40,000",
                 "✓ 1 as wanted: descriptors",
                 "1,230,000 req/s",
+                "30 %",
             ] {
                 assert!(text.contains(part), "{part}: {text}");
             }
             assert!(text.contains("71 %") && text.contains("not ready"), "{text}");
         }
+    }
+
+    #[test]
+    fn nobody_is_sent_to_a_script_that_cannot_help() {
+        let mut diagnosis = diagnosis();
+        assert!(render(&diagnosis, 160, false).contains("--fix"));
+        diagnosis.findings[0].settable = false;
+        assert!(!render(&diagnosis, 160, false).contains("--fix"));
     }
 }

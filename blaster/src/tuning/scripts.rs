@@ -42,6 +42,8 @@ pub struct Finding {
     pub now: String,
     /// What is wanted.
     pub wanted: String,
+    /// Whether `--fix` sets it.
+    pub settable: bool,
     /// What it comes to for this plan, and what to do; empty if it is as wanted.
     pub text: String,
 }
@@ -119,6 +121,7 @@ fn finding(line: &str) -> Option<Finding> {
         knob: parts.next()?,
         now: parts.next()?,
         wanted: parts.next()?,
+        settable: parts.next()? == "apply",
         text: parts.next().unwrap_or_default(),
     })
 }
@@ -162,6 +165,7 @@ mod tests {
     #[test]
     fn a_line_that_is_none_is_left_out() {
         assert_eq!(finding("hello"), None);
-        assert_eq!(finding("ok\ta\t1\t1\t").unwrap().state, State::Ok);
+        let found = finding("ok\ta\t1\t1\tapply\t").unwrap();
+        assert_eq!((found.state, found.settable), (State::Ok, true));
     }
 }

@@ -158,7 +158,7 @@ fn owner(state: &Path) -> Option<u32> {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
     // Behind the name, which may have anything in it, the 20th field; a later process of that number began later.
     let is_it = stat.rsplit_once(") ")?.1.split(' ').nth(19)? == started;
-    let same_boot = text.lines().find_map(|line| line.strip_prefix("boot|"))
+    let same_boot = text.lines().rev().find_map(|line| line.strip_prefix("boot|"))
         == fs::read_to_string("/proc/sys/kernel/random/boot_id").ok().as_deref().map(str::trim);
     if is_it && same_boot { pid.parse().ok() } else { None }
 }
