@@ -38,8 +38,9 @@ pub enum Act {
     Prepare(Box<Task>),
     /// Find out what this machine can send of it; answered with [`Agent::handle_measured`] or [`Agent::handle_failed`].
     Measure(Box<Task>),
-    /// Find out whether this machine is ready for it; answered with [`Agent::handle_examined`] or [`Agent::handle_failed`].
-    Examine(Box<Task>),
+    /// Find out whether this machine is ready for it and for so many new connections a second; answered with [`Agent::handle_examined`] or
+    /// [`Agent::handle_failed`].
+    Examine(Box<Task>, u64),
     /// Request times count from then, by this machine's clock.
     Start(Nanos),
     /// Send until then.
@@ -65,6 +66,8 @@ struct Held {
     /// Whether it may send at all.
     permitted: bool,
     phase: Phase,
+    /// Which of the run's preparations.
+    preparation: u32,
     /// Deltas that its leader may not have, the first with number `first`.
     kept: VecDeque<Delta>,
     first: u32,
@@ -145,9 +148,9 @@ impl Agent {
                     self.acts.push_back(Act::Measure(task));
                 }
             }
-            ToAgent::Examine(task) => {
+            ToAgent::Examine { task, new_connections } => {
                 if self.hold(link, from, now, &task, Phase::Measuring) {
-                    self.acts.push_back(Act::Examine(task));
+                    self.acts.push_back(Act::Examine(task, new_connections));
                 }
             }
             ToAgent::Prepare(task) => {
@@ -157,15 +160,7 @@ impl Agent {
             }
             ToAgent::Stop => self.stop(link, from, now),
             ToAgent::Resume { run, next } => self.resume(link, now, run, next),
-            ToAgent::Start { run, at } => {
-                if let Some(held) =
-                    self.held_by(link, run, now).filter(|held| held.phase == Phase::Ready && held.permitted)
-                {
-                    held.phase = Phase::Running;
-                    self.acts.push_back(Act::Start(at));
-                    self.log("the run begins".to_owned());
-                }
-            }
+            ToAgent::Start { run, at } => self.start(link, now, run, at),
             ToAgent::Permit { run, until } => {
                 let held = self.held_by(link, run, now);
                 if let Some(held) = held.filter(|held| matches!(held.phase, Phase::Ready | Phase::Running)) {
@@ -236,8 +231,8 @@ impl Agent {
     pub fn handle_ready(&mut self, facts: Ready) {
         let Some(held) = self.run.as_mut().filter(|held| held.phase == Phase::Preparing) else { return };
         held.phase = Phase::Ready;
-        let (run, link) = (held.id, held.link);
-        self.say_if(link, ToLeader::Ready { run, facts: Box::new(facts) });
+        let (run, preparation, link) = (held.id, held.preparation, held.link);
+        self.say_if(link, ToLeader::Ready { run, preparation, facts: Box::new(facts) });
     }
 
     /// The run cannot be prepared.
@@ -278,6 +273,19 @@ impl Agent {
         self.log("the run is over".to_owned());
     }
 
+    /// Whoever runs this agent ends it: a run that goes on stops; said again, without waiting for answers.
+    pub fn handle_end(&mut self) {
+        if self.sends() {
+            self.acts.push_back(Act::Stop);
+            self.log("stops the run, since it is to end itself".to_owned());
+        }
+    }
+
+    /// Whether a run goes on that has still to say how it ended.
+    pub fn sends(&self) -> bool {
+        self.run.as_ref().is_some_and(|held| held.phase == Phase::Running)
+    }
+
     /// The time of [`Self::timeout`] has come.
     pub fn handle_timeout(&mut self, now: Nanos) {
         if self.timeout().is_some_and(|at| now >= at) {
@@ -314,6 +322,7 @@ impl Agent {
             heard: now,
             permitted: false,
             phase,
+            preparation: task.preparation,
             kept: VecDeque::new(),
             first: 0,
             took_over: Vec::new(),
@@ -321,6 +330,25 @@ impl Agent {
             ended: None,
         });
         true
+    }
+
+    /// A start that cannot be obeyed is refused: who gave it counts on this node.
+    fn start(&mut self, link: LinkId, now: Nanos, run: RunId, at: Nanos) {
+        match self.held_by(link, run, now) {
+            Some(held) if held.phase == Phase::Ready && held.permitted => {
+                held.phase = Phase::Running;
+                self.acts.push_back(Act::Start(at));
+                self.log("the run begins".to_owned());
+            }
+            // Said twice, or it broke since and that is told already.
+            Some(held) if matches!(held.phase, Phase::Running | Phase::Over) => {}
+            Some(_) => {
+                let why = "it was told to start before it was ready".to_owned();
+                self.drop_run(&why);
+                self.say(link, ToLeader::Refused { run, why });
+            }
+            None => self.say(link, ToLeader::Unknown { run }),
+        }
     }
 
     fn stop(&mut self, link: LinkId, from: &str, now: Nanos) {

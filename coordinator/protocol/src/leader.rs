@@ -8,7 +8,7 @@ use std::collections::{BTreeSet, VecDeque};
 use blaster_core::time::Nanos;
 
 use crate::delta::Delta;
-use crate::message::{Datagram, Task, ToAgent, ToLeader};
+use crate::message::{Datagram, Status, Task, ToAgent, ToLeader};
 use crate::shares::{Part, TooMuch, Wish, by_rate, weights};
 
 use node::Hold;
@@ -16,6 +16,9 @@ pub use node::{End, Handed, Node, State};
 
 /// Longest wait for all nodes to answer.
 const GATHER_MAX: Nanos = Nanos::from_secs(8);
+
+/// Of nodes that cannot make a run any more, how long answers are still waited for.
+const DOOMED_MAX: Nanos = Nanos::from_secs(1);
 
 /// Longest wait for all nodes to get ready, beside what opening paced connections takes: a large tape takes seconds, connections up
 /// to five.
@@ -43,6 +46,9 @@ const QUIET_AFTER: Nanos = Nanos::from_millis(20);
 /// its permit ends, so that none stops unnoticed.
 pub const LEASE: Nanos = Nanos::from_millis(4_200);
 const PERMIT_EVERY: Nanos = Nanos::from_secs(1);
+
+/// Who is silent for so long is given no permit until it is heard of again: if it is lost, the others may take its share that much earlier.
+const SILENT_AFTER: Nanos = Nanos::from_millis(1_500);
 
 /// A leader that hears of nothing itself for so long was not there: whoever was silent meanwhile may not have been.
 const AWAY: Nanos = Nanos::from_millis(1_500);
@@ -138,6 +144,8 @@ pub struct Leader {
     acts: VecDeque<Act>,
     start: Option<Nanos>,
     stops: u32,
+    /// How often nodes were told to get ready, less one.
+    preparation: u32,
     /// When the last node that was not lost ended.
     last_end: Nanos,
     /// When whoever has not said how its run ended is waited for no longer.
@@ -167,8 +175,13 @@ struct Agenda {
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 pub enum Failure {
     /// Nodes that cannot be had.
-    #[error("{}", unreachable(.0))]
-    Nodes(Vec<(String, String)>),
+    #[error("{}", unreachable(.outs, *.others))]
+    Nodes {
+        /// By name, each with why.
+        outs: Vec<(String, String)>,
+        /// How many others there are.
+        others: usize,
+    },
     /// Shares that cannot be.
     #[error(transparent)]
     TooMuch(#[from] TooMuch),
@@ -187,9 +200,13 @@ pub enum Failure {
     Interrupted,
 }
 
-fn unreachable(nodes: &[(String, String)]) -> String {
+fn unreachable(nodes: &[(String, String)], others: usize) -> String {
     let each: Vec<_> = nodes.iter().map(|(name, why)| format!("{name}: {why}")).collect();
-    format!("{}\n--min-nodes N goes on with N of the nodes", each.join("\n"))
+    let hint = match others {
+        0 => String::new(),
+        one_or_more => format!("\n--min-nodes {one_or_more} goes on without"),
+    };
+    each.join("\n") + &hint
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -213,6 +230,7 @@ impl Leader {
             acts: VecDeque::new(),
             start: None,
             stops: 0,
+            preparation: 0,
             last_end: Nanos::ZERO,
             over_by: Nanos::MAX,
             hurry_by: Nanos::MAX,
@@ -301,7 +319,8 @@ impl Leader {
             return lost.min(when(!node.over, node.connect_at));
         }
         let ping = when(self.pings(), node.ping_at);
-        let permit = when(self.is_permitted(index) && node.clock.exchanges() > 0, node.permit_at);
+        let gives = node.clock.exchanges() > 0 && node.permit_at < node.heard + SILENT_AFTER;
+        let permit = when(self.is_permitted(index) && gives, node.permit_at);
         lost.min(ping).min(permit)
     }
 
@@ -401,21 +420,18 @@ impl Leader {
         node.heard = now;
         match message {
             ToLeader::Status(status) => {
-                let holder = status.holder.clone();
-                let other = (status.version != self.config.version).then(|| {
-                    let (theirs, ours) = (&status.version, &self.config.version);
-                    format!("it runs version {theirs}, this is {ours}: run the same version on all nodes")
-                });
+                let why_not = self.why_not(index, &status);
+                let node = &mut self.nodes[index];
                 node.status = Some(*status);
-                if let (State::Connecting, Some(why)) = (&node.state, other) {
-                    return self.out(index, why, now);
+                if node.state != State::Connecting {
+                    return;
                 }
-                if let (State::Connecting, Some(holder)) = (&node.state, holder) {
-                    return self.out(index, busy(&holder.leader, holder.held), now);
-                }
-                if node.state == State::Connecting {
-                    node.state = State::Known;
-                    self.prepare_if_gathered(now);
+                match why_not {
+                    Some(why) => self.out(index, why, now),
+                    None => {
+                        node.state = State::Known;
+                        self.prepare_if_gathered(now);
+                    }
                 }
             }
             ToLeader::Busy(holder) => self.out(index, busy(&holder.leader, holder.held), now),
@@ -425,7 +441,10 @@ impl Leader {
                 node.measured = Some(rate.min(MEASURED_MAX));
                 self.prepare_if_measured(now);
             }
-            ToLeader::Ready { run: of, facts } if of == run && node.state == State::Preparing => {
+            // What was made ready for other shares counts no more.
+            ToLeader::Ready { run: of, preparation, facts }
+                if of == run && preparation == self.preparation && node.state == State::Preparing =>
+            {
                 node.state = State::Ready;
                 node.ready = Some(*facts);
                 self.sync_if_ready(now);
@@ -465,6 +484,25 @@ impl Leader {
         }
     }
 
+    /// Why a node that is so takes no part, if it does not.
+    fn why_not(&self, index: usize, status: &Status) -> Option<String> {
+        let (theirs, ours) = (&status.version, &self.config.version);
+        if theirs != ours {
+            return Some(format!(
+                "it runs version {theirs}, this is {ours}: run the same version on all nodes"
+            ));
+        }
+        let is_same = |other: &Node| other.status.as_ref().is_some_and(|known| known.agent == status.agent);
+        let mut others = self.nodes[..index].iter().chain(&self.nodes[index + 1..]);
+        if status.agent != 0
+            && let Some(other) = others.find(|other| other.takes_part() && is_same(other))
+        {
+            return Some(format!("it is the agent that {} is: name it once", other.name));
+        }
+        let holder = status.holder.as_ref()?;
+        Some(busy(&holder.leader, holder.held))
+    }
+
     /// What a node said it saw cannot be: nothing more of it counts, and it is told to stop.
     pub fn refuse(&mut self, index: usize, now: Nanos, why: &str) {
         self.agenda.touched.push(index);
@@ -502,6 +540,9 @@ impl Leader {
     pub fn handle_timeout(&mut self, now: Nanos) {
         self.wake_up(now);
         match self.phase {
+            Phase::Measuring { until } | Phase::Preparing { until } if now >= until && !self.are_enough() => {
+                self.give_up(self.too_few());
+            }
             Phase::Gathering { until } if now >= until => {
                 for index in 0..self.nodes.len() {
                     if self.nodes[index].state == State::Connecting {
@@ -595,6 +636,7 @@ impl Leader {
             self.acts.push_back(Act::Ping(index));
         }
         if now >= node.permit_at
+            && now < node.heard + SILENT_AFTER
             && node.state == State::Running
             && node.lost.is_none()
             && let Some(offset) = node.clock.offset(now + LEASE)
@@ -679,7 +721,7 @@ impl Leader {
 
     fn prepare(&mut self, now: Nanos) {
         if !self.are_enough() {
-            return self.give_up(Failure::Nodes(self.outs()));
+            return self.give_up(self.too_few());
         }
         let nodes: Vec<usize> = (0..self.nodes.len()).filter(|&node| self.nodes[node].takes_part()).collect();
         let wishes: Vec<Wish> = nodes.iter().map(|&node| self.nodes[node].bounded_wish()).collect();
@@ -689,11 +731,13 @@ impl Leader {
         };
         self.phase = Phase::Preparing { until: now + self.prepare_max() };
         let parts = Part::default().split(&weights);
+        let preparation = self.preparation;
         for (position, &index) in nodes.iter().enumerate() {
             let node = &mut self.nodes[index];
             (node.state, node.weight, node.ready) = (State::Preparing, weights[position], None);
             node.holds = vec![Hold { part: parts[position].clone(), from: Nanos::ZERO }];
-            let task = Task { index: position as u32, weights: weights.clone(), ..self.config.task.clone() };
+            let weights = weights.clone();
+            let task = Task { preparation, index: position as u32, weights, ..self.config.task.clone() };
             self.say(index, ToAgent::Prepare(Box::new(task)));
         }
     }
@@ -702,6 +746,9 @@ impl Leader {
         let all_ready =
             self.nodes.iter().filter(|node| node.takes_part()).all(|node| node.state == State::Ready);
         if matches!(self.phase, Phase::Preparing { .. }) && all_ready {
+            if !self.are_enough() {
+                return self.give_up(self.too_few());
+            }
             self.phase = Phase::Syncing { until: now + SYNC_FOR };
             for node in &mut self.nodes {
                 (node.heard, node.ping_at) = (now, now);
@@ -820,29 +867,43 @@ impl Leader {
         let was_part_of_it = !matches!(self.nodes[index].state, State::Connecting | State::Known);
         self.nodes[index].state = State::Out(why.clone());
         if !self.are_enough() {
-            // All that can be said is said at once.
-            if !matches!(self.phase, Phase::Gathering { .. })
-                || !self.nodes.iter().any(|node| node.state == State::Connecting)
-            {
-                self.give_up(Failure::Nodes(self.outs()));
-            }
-            return;
+            return self.fail_soon(now);
         }
         self.log(index, &format!("goes without it: {why}"));
         match self.phase {
             Phase::Gathering { .. } => self.prepare_if_gathered(now),
             Phase::Measuring { .. } => self.prepare_if_measured(now),
-            Phase::Preparing { .. } | Phase::Syncing { .. } if was_part_of_it => self.prepare(now),
+            Phase::Preparing { .. } | Phase::Syncing { .. } if was_part_of_it => {
+                self.preparation += 1;
+                self.prepare(now);
+            }
             _ => {}
         }
     }
 
-    fn outs(&self) -> Vec<(String, String)> {
+    /// There are too few nodes. All that can be said is said at once, so that whoever reads it mends all of it: others may have something
+    /// to say, too, and are waited for a little.
+    fn fail_soon(&mut self, now: Nanos) {
+        if self.nodes.iter().any(|node| node.state.has_to_answer()) {
+            match &mut self.phase {
+                Phase::Measuring { until } | Phase::Preparing { until } => {
+                    *until = (*until).min(now + DOOMED_MAX);
+                }
+                _ => {}
+            }
+            return;
+        }
+        self.give_up(self.too_few());
+    }
+
+    fn too_few(&self) -> Failure {
         let why = |node: &Node| match &node.state {
             State::Out(why) => Some((node.name.clone(), why.clone())),
             _ => None,
         };
-        self.nodes.iter().filter_map(why).collect()
+        let outs: Vec<_> = self.nodes.iter().filter_map(why).collect();
+        let others = self.nodes.len() - outs.len();
+        Failure::Nodes { outs, others }
     }
 
     fn give_up(&mut self, failure: Failure) {

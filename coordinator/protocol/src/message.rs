@@ -9,7 +9,7 @@ use crate::delta::Delta;
 use crate::shares::Part;
 
 /// Of all that is said here; a change that the other side would misunderstand changes it.
-pub const VERSION: u8 = 3;
+pub const VERSION: u8 = 4;
 
 /// A run, unlike any other.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -24,7 +24,12 @@ pub enum ToAgent {
     /// [`ToLeader::Refused`].
     Measure(Box<Task>),
     /// Is your machine ready for your part of such a run? Answered with [`ToLeader::Examined`] or [`ToLeader::Refused`].
-    Examine(Box<Task>),
+    Examine {
+        /// Of all nodes.
+        task: Box<Task>,
+        /// So many new connections a second are this node's.
+        new_connections: u64,
+    },
     /// Get ready for a run, in place of one of the same leader that was not started. Answered with [`ToLeader::Ready`] or
     /// [`ToLeader::Refused`].
     Prepare(Box<Task>),
@@ -116,6 +121,8 @@ pub enum ToLeader {
     Ready {
         /// Which run.
         run: RunId,
+        /// For which of its preparations.
+        preparation: u32,
         /// What is about to be done, for the report.
         facts: Box<Ready>,
     },
@@ -180,6 +187,8 @@ pub struct Holder {
 pub struct Task {
     /// The run.
     pub run: RunId,
+    /// Counted from 0: whenever a node goes out before the start, the others get ready anew.
+    pub preparation: u32,
     /// The arguments of the whole run, as typed.
     pub args: Vec<String>,
     /// The files they name, as the shell packs them.
@@ -208,6 +217,8 @@ pub struct Ready {
 /// Who a node is.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Status {
+    /// Its process, unlike any other: one agent under two names is one node.
+    pub agent: u64,
     /// Of the program.
     pub version: String,
     /// Of the kernel.
@@ -309,6 +320,7 @@ mod tests {
             ToAgent::Start { run, at: Nanos(7) },
             ToAgent::Prepare(Box::new(Task {
                 run,
+                preparation: 1,
                 args: vec!["--rps=5m".into()],
                 files: vec![0, 255],
                 seed: 3,

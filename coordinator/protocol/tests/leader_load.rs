@@ -61,8 +61,15 @@ impl Hall {
     fn new(requests: u64) -> Self {
         let now = Nanos::from_secs(3_600);
         let seconds: Vec<Recorder> = (0..8).map(|seed| second(seed, requests)).collect();
-        let task =
-            Task { run: RUN, args: Vec::new(), files: Vec::new(), seed: 1, index: 0, weights: Vec::new() };
+        let task = Task {
+            run: RUN,
+            preparation: 0,
+            args: Vec::new(),
+            files: Vec::new(),
+            seed: 1,
+            index: 0,
+            weights: Vec::new(),
+        };
         let config = Config {
             nodes: (0..NODES).map(|node| (format!("n{node}"), Wish { weight: 1, rate_max: None })).collect(),
             task,
@@ -157,7 +164,7 @@ impl Hall {
             ToAgent::Prepare(_) => {
                 let (facts, classes, remarks) = (Vec::new(), vec!["x".to_owned()], Vec::new());
                 let facts = Box::new(Ready { facts, classes, shards: 1, remarks });
-                self.say(soon, node, &ToLeader::Ready { run: RUN, facts });
+                self.say(soon, node, &ToLeader::Ready { run: RUN, preparation: 0, facts });
             }
             ToAgent::Start { at, .. } => {
                 for number in 0..RUN_S {

@@ -13,49 +13,51 @@ struct Hall {
     leader: Leader,
     now: Nanos,
     merged: usize,
-    /// Until when, by the first node's clock.
+    /// When, and until when by the first node's clock.
     permits: Vec<(Nanos, Nanos)>,
+    /// Nodes that do not answer pings.
+    silent: Vec<usize>,
 }
 
 impl Hall {
     /// Two nodes that are there.
     fn new() -> Self {
-        Self::new_with_versions([""; 2])
+        Self::of(vec![Status::default(); 2], 2)
     }
 
-    fn new_with_versions(versions: [&str; 2]) -> Self {
+    /// Nodes that are there, and how many suffice.
+    fn of(statuses: Vec<Status>, nodes_min: usize) -> Self {
         let wish = Wish { weight: 1, rate_max: None };
         let (args, files, weights) = (Vec::new(), Vec::new(), Vec::new());
         let config = Config {
-            nodes: vec![("a".to_owned(), wish.clone()), ("b".to_owned(), wish)],
-            task: Task { run: RUN, args, files, seed: 1, index: 0, weights },
+            nodes: ["a", "b", "c"][..statuses.len()]
+                .iter()
+                .map(|name| ((*name).to_owned(), wish.clone()))
+                .collect(),
+            task: Task { run: RUN, preparation: 0, args, files, seed: 1, index: 0, weights },
             rate_max: Some(100.0),
             length: Nanos::from_secs(60),
             warmup: Nanos::ZERO,
             version: String::new(),
             timeout: Nanos::from_secs(1),
-            nodes_min: 2,
+            nodes_min,
             opening: Nanos::ZERO,
             calibrate: false,
             on_loss: OnLoss::Degrade,
         };
         let now = Nanos::from_secs(3_600);
-        let mut hall = Self { leader: Leader::new(config, now), now, merged: 0, permits: Vec::new() };
-        for (node, version) in versions.into_iter().enumerate() {
+        let leader = Leader::new(config, now);
+        let mut hall = Self { leader, now, merged: 0, permits: Vec::new(), silent: Vec::new() };
+        for (node, status) in statuses.into_iter().enumerate() {
             hall.leader.handle_connected(node, now);
-            let version = version.to_owned();
-            hall.hear(node, ToLeader::Status(Box::new(Status { version, ..Status::default() })));
+            hall.hear(node, ToLeader::Status(Box::new(status)));
         }
         hall
     }
 
     fn running() -> Self {
         let mut hall = Self::new();
-        for node in 0..2 {
-            let (facts, classes, remarks) = (Vec::new(), vec!["x".to_owned()], Vec::new());
-            let facts = Box::new(Ready { facts, classes, shards: 1, remarks });
-            hall.hear(node, ToLeader::Ready { run: RUN, facts });
-        }
+        (0..2).for_each(|node| hall.hear(node, ready(0)));
         hall.wait(Nanos::from_secs(5));
         assert!(hall.leader.start().is_some_and(|start| start < hall.now));
         hall
@@ -79,6 +81,7 @@ impl Hall {
     fn act(&mut self) {
         while let Some(act) = self.leader.poll() {
             match act {
+                Act::Ping(node) if self.silent.contains(&node) => {}
                 Act::Ping(node) => {
                     let t2 = slow(self.now);
                     let pong = Datagram::Pong { t1: self.now, t2, t3: t2, cpu: Nanos::ZERO };
@@ -94,6 +97,13 @@ impl Hall {
             }
         }
     }
+}
+
+/// Its connections are open, for that preparation.
+fn ready(preparation: u32) -> ToLeader {
+    let (facts, classes, remarks) = (Vec::new(), vec!["x".to_owned()], Vec::new());
+    let facts = Box::new(Ready { facts, classes, shards: 1, remarks });
+    ToLeader::Ready { run: RUN, preparation, facts }
 }
 
 /// A clock that loses 50 ppm.
@@ -205,7 +215,63 @@ fn a_run_that_broke_or_stopped_by_itself_is_a_loss() {
 
 #[test]
 fn another_version_takes_no_part() {
-    let mut hall = Hall::new_with_versions(["", "9.9.9"]);
+    let other = Status { version: "9.9.9".to_owned(), ..Status::default() };
+    let mut hall = Hall::of(vec![Status::default(), other], 2);
     hall.wait(Nanos::from_secs(1));
     assert!(hall.leader.failure().is_some_and(|failure| failure.to_string().contains("version 9.9.9")));
+}
+
+#[test]
+fn what_was_made_ready_for_other_shares_does_not_start() {
+    let mut hall = Hall::of(vec![Status::default(); 3], 2);
+    hall.hear(1, ready(0));
+    hall.leader.handle_closed(0, hall.now, "it is gone");
+    hall.act();
+    // The second node's word is from before; it gets ready anew.
+    hall.hear(2, ready(0));
+    hall.hear(1, ready(1));
+    hall.wait(Nanos::from_secs(2));
+    assert_eq!(hall.leader.start(), None);
+    hall.hear(2, ready(1));
+    hall.wait(Nanos::from_secs(2));
+    assert!(hall.leader.start().is_some());
+}
+
+#[test]
+fn one_agent_under_two_names_is_one_node() {
+    let one = Status { agent: 5, ..Status::default() };
+    let hall = Hall::of(vec![one.clone(), one], 2);
+    let failure = hall.leader.failure().unwrap().to_string();
+    assert_eq!(failure, "b: it is the agent that a is: name it once\n--min-nodes 1 goes on without");
+}
+
+#[test]
+fn all_nodes_that_refuse_are_named_and_none_that_is_slow_is_waited_for_long() {
+    let refused = |why: &str| ToLeader::Refused { run: RUN, why: why.to_owned() };
+    let mut hall = Hall::of(vec![Status::default(); 3], 3);
+    hall.hear(0, refused("no"));
+    assert!(!hall.leader.is_over());
+    hall.hear(1, refused("never"));
+    hall.hear(2, ready(0));
+    let failure = hall.leader.failure().unwrap().to_string();
+    assert_eq!(failure, "a: no\nb: never\n--min-nodes 1 goes on without");
+    let mut hall = Hall::of(vec![Status::default(); 3], 3);
+    hall.hear(0, refused("no"));
+    hall.wait(Nanos::from_secs(2));
+    assert_eq!(hall.leader.failure().unwrap().to_string(), "a: no\n--min-nodes 2 goes on without");
+}
+
+#[test]
+fn who_is_silent_is_permitted_no_longer_until_it_is_heard_again() {
+    let mut hall = Hall::running();
+    hall.hear(0, delta());
+    let silent_from = hall.now;
+    hall.silent.push(0);
+    hall.wait(Nanos::from_millis(2_900));
+    assert_eq!(lost(&hall, 0), None);
+    let (last, _) = hall.permits[hall.permits.len() - 1];
+    assert!(last <= silent_from + Nanos::from_millis(1_500), "{last}");
+    hall.hear(0, delta());
+    hall.wait(Nanos::from_millis(1));
+    assert!(hall.permits.iter().any(|(given, _)| *given >= silent_from + Nanos::from_millis(2_900)));
 }

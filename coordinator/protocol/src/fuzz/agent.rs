@@ -105,7 +105,7 @@ impl Machine {
             match act {
                 Act::Say(link, message) => said.push((link, *message)),
                 Act::Prepare(_) => self.begin(Job::Preparing),
-                Act::Measure(_) | Act::Examine(_) => self.begin(Job::Measuring),
+                Act::Measure(_) | Act::Examine(..) => self.begin(Job::Measuring),
                 Act::Permit(_) => {
                     assert!(matches!(self.job, Job::Ready | Job::Running), "permitted in {:?}", self.job);
                     self.permitted = true;

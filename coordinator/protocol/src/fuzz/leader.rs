@@ -79,7 +79,7 @@ fn happen(leader: &mut Leader, now: Nanos, source: &mut Source) {
             // As far as runs get when nobody lies.
             leader.handle_message(index, now, ToLeader::Status(Box::default()));
             let facts = Box::new(source.ready());
-            leader.handle_message(index, now, ToLeader::Ready { run: RUN, facts });
+            leader.handle_message(index, now, ToLeader::Ready { run: RUN, preparation: 0, facts });
         }
         _ => leader.handle_message(index, now, source.word_to_leader()),
     }

@@ -65,7 +65,7 @@ impl Source<'_> {
     pub(super) fn word_to_agent(&mut self) -> ToAgent {
         let run = self.run();
         match self.below(15) {
-            14 => ToAgent::Examine(Box::new(self.task(run))),
+            14 => ToAgent::Examine { task: Box::new(self.task(run)), new_connections: self.number() },
             0 => ToAgent::Status,
             1 => ToAgent::Measure(Box::new(self.task(run))),
             2 | 3 => ToAgent::Prepare(Box::new(self.task(run))),
@@ -93,7 +93,9 @@ impl Source<'_> {
             2 => ToLeader::Busy(self.holder()),
             3 => ToLeader::Refused { run, why: self.text() },
             4 => ToLeader::Measured { run, rate: self.number() },
-            5 | 6 => ToLeader::Ready { run, facts: Box::new(self.ready()) },
+            5 | 6 => {
+                ToLeader::Ready { run, preparation: self.below(3).into(), facts: Box::new(self.ready()) }
+            }
             7 => ToLeader::TookOver {
                 run,
                 number: self.number() as u32,
@@ -132,7 +134,15 @@ impl Source<'_> {
     }
 
     pub(super) fn task(&mut self, run: RunId) -> Task {
-        Task { run, args: vec![self.text()], files: Vec::new(), seed: 1, index: 0, weights: vec![1, 1] }
+        Task {
+            run,
+            preparation: 0,
+            args: vec![self.text()],
+            files: Vec::new(),
+            seed: 1,
+            index: 0,
+            weights: vec![1, 1],
+        }
     }
 
     pub(super) fn ready(&mut self) -> Ready {

@@ -113,6 +113,13 @@ pub enum State {
     Out(String),
 }
 
+impl State {
+    /// Whether the next word is the node's.
+    pub(super) fn has_to_answer(&self) -> bool {
+        matches!(self, Self::Connecting | Self::Measuring | Self::Preparing)
+    }
+}
+
 impl Node {
     pub(super) fn new(name: &str, wish: &Wish, now: Nanos) -> Self {
         Self {

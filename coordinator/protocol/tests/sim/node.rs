@@ -104,7 +104,7 @@ impl Node {
                 return Some(task);
             }
             Act::Measure(_) => self.agent.handle_measured(1000),
-            Act::Examine(_) => self.agent.handle_examined(Vec::new()),
+            Act::Examine(..) => self.agent.handle_examined(Vec::new()),
             Act::Start(at) => {
                 if let Some(worker) = &mut self.worker {
                     worker.start = at;

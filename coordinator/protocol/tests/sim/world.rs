@@ -254,6 +254,7 @@ impl World {
             nodes: (0..setting.nodes).map(|node| (format!("n{node}"), wish(&mut draw))).collect(),
             task: Task {
                 run: RunId(7),
+                preparation: 0,
                 args: Vec::new(),
                 files: Vec::new(),
                 seed: 1,
