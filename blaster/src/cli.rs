@@ -464,7 +464,8 @@ fn pipeline(text: &str) -> Result<Pipeline, String> {
     }
 }
 
-fn cpu_list(text: &str) -> Result<CpuList, String> {
+/// Numbers and ranges, as in 1,4-7.
+pub fn cpu_list(text: &str) -> Result<CpuList, String> {
     let wrong = || "want CPU numbers, as in 0,2-3".to_owned();
     let number = |text: &str| text.trim().parse::<usize>().ok().filter(|&cpu| cpu < 4096).ok_or_else(wrong);
     let mut cpus = Vec::new();

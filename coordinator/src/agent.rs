@@ -14,11 +14,12 @@ use coordinator_protocol::message::{Datagram, Status, ToAgent, decode, encode};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc::{channel, unbounded_channel};
 use tokio::sync::oneshot;
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep, timeout_at};
 
 use crate::cli::AgentArgs;
 use crate::drive::{Bounds, Drive, Happening, Order};
 use crate::net::{self, Heard, Link};
+use crate::plan::{LeadError, random};
 use crate::secret::Secret;
 
 /// Words of leaders that wait to be heard; beyond them leaders wait.
@@ -27,8 +28,17 @@ const HEARD_MAX: usize = 64;
 /// How long what was said last may take to leave.
 const FAREWELL: Duration = Duration::from_millis(200);
 
+/// An agent that is to end waits so long for a run's answers, and once more for the run to end without them.
+const ANSWERS_MAX: Duration = Duration::from_secs(1);
+
 /// Serves leaders until it is told to end.
 pub async fn serve(args: &AgentArgs, secret: &Secret) -> anyhow::Result<()> {
+    let cpus = system::allowed_cpus();
+    if let Some(list) = &args.cores
+        && let Some(&cpu) = list.0.iter().find(|cpu| !cpus.contains(cpu))
+    {
+        return Err(LeadError::Cores { cpu, allowed: cpus }.into());
+    }
     let endpoint = net::listen(args.listen, secret).with_context(|| {
         format!(
             "cannot listen on {} (UDP): is it an address of this machine, and the port free?",
@@ -44,8 +54,8 @@ pub async fn serve(args: &AgentArgs, secret: &Secret) -> anyhow::Result<()> {
     let bounds = Bounds {
         targets: args.allow_targets.clone(),
         rate_max: args.max_rps,
-        cores: args.cores.clone(),
-        cpus: system::allowed_cpus(),
+        cores: args.cores.as_ref().map(|list| list.0.clone()),
+        cpus,
     };
     let (heard_in, mut heard) = channel(HEARD_MAX);
     let (links_in, mut links) = unbounded_channel();
@@ -77,6 +87,13 @@ pub async fn serve(args: &AgentArgs, secret: &Secret) -> anyhow::Result<()> {
         host.act();
     }
     log("ending");
+    let has_parent = !args.child || gone.try_recv().is_err();
+    tokio::select! {
+        () = host.leave(), if has_parent => {}
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+        else => {}
+    }
     host.end();
     endpoint.close(0_u32.into(), b"the agent was ended");
     let _ = tokio::time::timeout(FAREWELL, endpoint.wait_idle()).await;
@@ -101,6 +118,7 @@ struct Host {
 impl Host {
     fn new(args: &AgentArgs, bounds: Bounds) -> Self {
         let of_machine = Status {
+            agent: random() as u64,
             version: env!("CARGO_PKG_VERSION").to_owned(),
             kernel: system::kernel_release(),
             cores: bounds.cpus.len() as u32,
@@ -201,9 +219,9 @@ impl Host {
                     self.let_go();
                     self.drive = Some(Drive::measure(*task, self.bounds.clone(), self.before.take()));
                 }
-                Act::Examine(task) => {
+                Act::Examine(task, new) => {
                     self.let_go();
-                    self.drive = Some(Drive::examine(*task, self.bounds.clone(), self.before.take()));
+                    self.drive = Some(Drive::examine(*task, new, self.bounds.clone(), self.before.take()));
                 }
                 Act::Start(at) => self.tell(Order::Start(at)),
                 Act::Permit(until) => self.tell(Order::Permit(until)),
@@ -229,6 +247,24 @@ impl Host {
         if let Some(drive) = self.drive.take() {
             self.before = Some(drive.end());
             let _ = system::pin_thread(&self.bounds.cpus);
+        }
+    }
+
+    /// Stops a run that goes on, and lets its leader have all that was seen.
+    async fn leave(&mut self) {
+        for _ in 0..2 {
+            self.agent.handle_end();
+            self.act();
+            let until = Instant::now() + ANSWERS_MAX;
+            while self.agent.sends()
+                && let Ok(happening) = timeout_at(until, self.next_happening()).await
+            {
+                self.handle_happening(happening);
+                self.act();
+            }
+        }
+        for leader in self.links.values() {
+            leader.link.finish().await;
         }
     }
 

@@ -1,28 +1,23 @@
-//! `coordinator status`, `coordinator doctor` and `coordinator stop`: a question to all nodes, and their answers.
+//! `coordinator status` and `coordinator stop`: a question to all nodes, and their answers.
 
 use std::fmt::Write as _;
-use std::io::{IsTerminal, Write as _};
+use std::path::Path;
 use std::time::Duration;
 
 use anyhow::Context;
-use blaster::cli::RunArgs;
 use blaster::console;
-use blaster::doctor::{Diagnosis, table};
-use blaster::files::Gathering;
-use blaster::settings::Settings;
+use blaster::results::Destination;
 use blaster_core::report::units::grouped;
 use blaster_ring::system;
-use clap::ArgMatches;
 use coordinator_protocol::clock::{ClockFilter, Offset};
-use coordinator_protocol::message::{RunId, Status, Task, ToAgent, ToLeader};
+use coordinator_protocol::message::{Status, ToAgent, ToLeader};
 use serde_json::{Value, json};
 use tokio::time::{Instant, interval, sleep_until};
 
-use crate::cli::{ExamineArgs, NodesArgs, StatusArgs, StopArgs};
-use crate::facts::{pack, unpack};
+use crate::cli::{NodesArgs, StatusArgs, StopArgs};
 use crate::hosts::Host;
 use crate::nodes::{Nodes, Word};
-use crate::plan::{LeadError, one_of, random, read_hosts};
+use crate::plan::{LeadError, read_hosts};
 use crate::secret::Secret;
 
 /// Longest wait for answers.
@@ -33,27 +28,22 @@ const COMPARE_FOR: Duration = Duration::from_millis(300);
 const COMPARE_EVERY: Duration = Duration::from_millis(10);
 
 /// What came of asking one node.
-struct Answer {
-    name: String,
-    said: Result<ToLeader, String>,
+pub(crate) struct Answer {
+    pub(crate) name: String,
+    pub(crate) said: Result<ToLeader, String>,
     offset: Option<Offset>,
 }
 
 /// Shows every node.
 pub async fn status(args: &StatusArgs) -> anyhow::Result<u8> {
+    let file = args.json.as_deref().map(Destination::open).transpose()?;
     let answers = ask(&args.nodes, hosts_of(&args.nodes)?, |_| ToAgent::Status, Patience::COMPARES).await?;
     let ready = answers.iter().all(|answer| answer.problem().is_none());
-    let stdout_is_taken = args.json.as_ref().is_some_and(|path| path.as_os_str() == "-");
-    if let Some(path) = &args.json {
-        let text = format!("{:#}\n", Value::Array(answers.iter().map(Answer::json).collect()));
-        if stdout_is_taken {
-            put(&text);
-        } else {
-            std::fs::write(path, text).with_context(|| format!("cannot write {}", path.display()))?;
-        }
+    if let Some(file) = &file {
+        file.write(&format!("{:#}\n", Value::Array(answers.iter().map(Answer::json).collect())))?;
     }
-    if !stdout_is_taken {
-        put(&table(&answers));
+    if args.json.as_deref() != Some(Path::new("-")) {
+        put(&table(&answers))?;
     }
     Ok(u8::from(!ready))
 }
@@ -71,59 +61,13 @@ pub async fn stop(args: &StopArgs) -> anyhow::Result<u8> {
         };
         let _ = writeln!(text, "{}: {what}", answer.name);
     }
-    put(&text);
+    put(&text)?;
     Ok(u8::from(!answers.iter().all(|answer| matches!(answer.said, Ok(ToLeader::Stopped(_))))))
-}
-
-/// Asks every node whether it is ready for its part of a plan.
-pub async fn doctor(args: &ExamineArgs, matches: &ArgMatches) -> anyhow::Result<u8> {
-    let gathering = Gathering::default();
-    let hosts = hosts_of(&args.nodes)?;
-    // What cannot be is told here, and once.
-    let settings = Settings::part(&args.run, blaster::random_seed(), &gathering, &one_of(hosts.len()))?;
-    if settings.built_in_sink {
-        return Err(LeadError::NoTarget.into());
-    }
-    let task = Task {
-        run: RunId(random()),
-        args: RunArgs::list(matches),
-        files: pack(&gathering.into_bundle()),
-        seed: settings.plan.seed,
-        index: 0,
-        weights: hosts.iter().map(|host| host.weight).collect(),
-    };
-    let question = |node: usize| ToAgent::Examine(Box::new(Task { index: node as u32, ..task.clone() }));
-    let answers = ask(&args.nodes, hosts, question, Patience::MEASURES).await?;
-    let ready = answers.iter().all(|answer| answer.diagnosis().is_ok_and(|diagnosis| diagnosis.ready));
-    let stdout_is_taken = args.run.json.as_ref().is_some_and(|path| path.as_os_str() == "-");
-    if let Some(path) = &args.run.json {
-        let each = answers.iter().map(|answer| match answer.diagnosis() {
-            Ok(diagnosis) => json!({ "name": answer.name, "diagnosis": diagnosis }),
-            Err(why) => json!({ "name": answer.name, "problem": why }),
-        });
-        let text = format!("{:#}\n", Value::Array(each.collect()));
-        if stdout_is_taken {
-            put(&text);
-        } else {
-            std::fs::write(path, text).with_context(|| format!("cannot write {}", path.display()))?;
-        }
-    }
-    if !stdout_is_taken {
-        let colour = std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none();
-        for answer in &answers {
-            let text = match answer.diagnosis() {
-                Ok(diagnosis) => table::render(&diagnosis, console::width(), colour),
-                Err(why) => format!("✗ {why}\n"),
-            };
-            put(&format!("== {}\n{text}\n", answer.name));
-        }
-    }
-    Ok(u8::from(!ready))
 }
 
 /// How nodes are asked.
 #[derive(Clone, Copy)]
-struct Patience {
+pub(crate) struct Patience {
     /// Clocks are compared, and the agent knows that it is waited for, so often; none if not at all.
     ping_every: Option<Duration>,
     /// Whether to go on with that once all have answered.
@@ -133,20 +77,21 @@ struct Patience {
 }
 
 impl Patience {
-    const SHORT: Self = Self { ping_every: None, compares: false, answers_max: ANSWERS_MAX };
+    pub(crate) const SHORT: Self = Self { ping_every: None, compares: false, answers_max: ANSWERS_MAX };
     const COMPARES: Self = Self { ping_every: Some(COMPARE_EVERY), compares: true, answers_max: ANSWERS_MAX };
-    const MEASURES: Self = Self {
+    pub(crate) const MEASURES: Self = Self {
         ping_every: Some(Duration::from_secs(1)),
         compares: false,
         answers_max: Duration::from_secs(30),
     };
 }
 
-fn hosts_of(args: &NodesArgs) -> Result<Vec<Host>, LeadError> {
+pub(crate) fn hosts_of(args: &NodesArgs) -> Result<Vec<Host>, LeadError> {
     read_hosts(args.nodes.as_ref().ok_or(LeadError::NoneToAsk)?)
 }
 
-async fn ask(
+/// Asks all of them, each its question, and waits for their answers.
+pub(crate) async fn ask(
     args: &NodesArgs,
     hosts: Vec<Host>,
     question: impl Fn(usize) -> ToAgent,
@@ -193,19 +138,7 @@ async fn ask(
 }
 
 impl Answer {
-    /// What it found out about its machine.
-    fn diagnosis(&self) -> Result<Diagnosis, String> {
-        match &self.said {
-            Ok(ToLeader::Examined { diagnosis, .. }) => unpack(diagnosis)
-                .ok_or_else(|| "its diagnosis cannot be read: run the same version on all nodes".to_owned()),
-            Ok(ToLeader::Refused { why, .. }) => Err(why.clone()),
-            Ok(ToLeader::Busy(holder)) => Err(format!("{} has its run, for {}", holder.leader, holder.held)),
-            Ok(_) => Err("it gave an answer that makes no sense".to_owned()),
-            Err(why) => Err(why.clone()),
-        }
-    }
-
-    fn status(&self) -> Option<&Status> {
+    pub(crate) fn status(&self) -> Option<&Status> {
         match &self.said {
             Ok(ToLeader::Status(status)) => Some(status),
             _ => None,
@@ -213,7 +146,7 @@ impl Answer {
     }
 
     /// What would keep it from a run now.
-    fn problem(&self) -> Option<String> {
+    pub(crate) fn problem(&self) -> Option<String> {
         match (&self.said, self.status()) {
             (Err(why), _) => Some(why.clone()),
             (_, None) => Some("it gave an answer that makes no sense".to_owned()),
@@ -274,7 +207,7 @@ fn table(answers: &[Answer]) -> String {
     text
 }
 
-fn put(text: &str) {
-    let mut out = std::io::stdout();
-    let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+/// Prints it; whoever closed the pipe has seen enough.
+pub(crate) fn put(text: &str) -> anyhow::Result<()> {
+    console::print(&mut std::io::stdout(), text).context("cannot write to standard output")
 }

@@ -3,7 +3,7 @@
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 
-use blaster::cli::{RunArgs, SweepArgs};
+use blaster::cli::{CpuList, RunArgs, SweepArgs, cpu_list};
 use blaster_core::plan::rate::Rate;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
@@ -127,9 +127,10 @@ pub struct AgentArgs {
     #[arg(long, value_name = "N")]
     pub max_rps: Option<Rate>,
     /// CPUs that runs use here, whatever they say, as in 1,4-7 [default: what the run says, else those allowed]
-    #[arg(long, value_name = "LIST")]
-    pub cores: Option<String>,
-    /// Say on standard output where it listens, and end when standard input does: for whoever starts it as a child
+    #[arg(long, value_name = "LIST", value_parser = cpu_list)]
+    pub cores: Option<CpuList>,
+    /// Read the secret from the first line of standard input unless --secret is given, say on standard output where it listens, and end
+    /// when standard input does: for whoever starts it as a child
     #[arg(long, hide = true)]
     pub child: bool,
 }
@@ -161,6 +162,9 @@ pub struct ExamineArgs {
     /// The plan: totals over all nodes, but for --threads and --cores.
     #[command(flatten)]
     pub run: RunArgs,
+    /// New connections a second to one address, all along, of all nodes together, if the target closes them
+    #[arg(long, value_name = "N", default_value_t = 0, help_heading = "Load")]
+    pub new_connections: u64,
 }
 
 /// `coordinator stop`.

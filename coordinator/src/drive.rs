@@ -32,8 +32,8 @@ pub struct Bounds {
     pub targets: Vec<Allowed>,
     /// Most requests per second.
     pub rate_max: Option<Rate>,
-    /// CPUs of its runs, as the command line has them.
-    pub cores: Option<String>,
+    /// CPUs of its runs, whatever they say.
+    pub cores: Option<Vec<usize>>,
     /// CPUs of this process.
     pub cpus: Vec<usize>,
 }
@@ -97,11 +97,11 @@ impl Drive {
         })
     }
 
-    /// Begins to find out whether this machine is ready for a run, once `before` is gone.
-    pub fn examine(task: Task, bounds: Bounds, before: Option<JoinHandle<()>>) -> Self {
+    /// Begins to find out whether this machine is ready for a run with so many new connections a second, once `before` is gone.
+    pub fn examine(task: Task, new: u64, bounds: Bounds, before: Option<JoinHandle<()>>) -> Self {
         Self::on_thread(before, move |orders, tell| {
             let mut host = Host { bounds: &bounds, orders, remarks: Vec::new() };
-            let _ = tell.send(match measure::diagnosis(&task, &mut host) {
+            let _ = tell.send(match measure::diagnosis(&task, new, &mut host) {
                 Ok(diagnosis) => Happening::Examined(pack(&diagnosis)),
                 Err(why) => Happening::Failed(why),
             });
@@ -230,7 +230,8 @@ pub fn understand(task: &Task, bounds: &Bounds) -> Result<Part, String> {
     if let Some(cores) = &bounds.cores {
         // Which CPUs a run may have here is this machine's owner's to say.
         list.retain(|arg| !arg.starts_with("--cores="));
-        list.push(format!("--cores={cores}"));
+        let cores: Vec<String> = cores.iter().map(usize::to_string).collect();
+        list.push(format!("--cores={}", cores.join(",")));
     }
     // Of an error of clap the first line says what is wrong; the others are about a command line that is not here.
     let first_line = |error: clap::Error| error.to_string().lines().next().unwrap_or_default().to_owned();

@@ -4,6 +4,7 @@ pub mod agent;
 pub mod allowed;
 pub mod ask;
 pub mod cli;
+pub mod doctor;
 pub mod drive;
 pub mod facts;
 pub mod gather;

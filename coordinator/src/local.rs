@@ -1,24 +1,20 @@
 //! `--local N`: agents and a target on this machine, for a run that needs nothing else.
 //!
-//! Agents are child processes with a secret of their own in a folder of their own. They end when their standard input does, so that
-//! nothing outlives this process, however it dies. They do not hear the terminal's Ctrl-C: whom it stops is the leader's affair.
+//! Agents are child processes that are told a secret of their own on standard input, and end when that does: nothing outlives this
+//! process, however it dies. They do not hear the terminal's Ctrl-C: whom it stops is the leader's affair.
 
-use std::fs::{self, DirBuilder, File};
-use std::io::{self, BufRead, BufReader};
+use std::fs::{self, File};
+use std::io::{self, BufRead, BufReader, Read, Seek};
 use std::net::SocketAddr;
-use std::os::unix::fs::DirBuilderExt;
 use std::os::unix::process::CommandExt;
-use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use blaster_ring::system;
 
 use crate::hosts::Host;
-use crate::secret::{Secret, SecretError};
-
-/// The secret's name in the folder, which is gone once all agents have read it.
-const SECRET: &str = "secret";
+use crate::plan::random;
+use crate::secret::Secret;
 
 /// Agents on this machine; gone when dropped.
 pub struct Local {
@@ -30,12 +26,9 @@ pub struct Local {
 /// Why there are none.
 #[derive(Debug, thiserror::Error)]
 pub enum LocalError {
-    /// No folder, or no process.
-    #[error("cannot start agents on this machine: {0}")]
+    /// No process, or no way to talk to it.
+    #[error("cannot start agents on this machine")]
     Io(#[from] io::Error),
-    /// No secret for them.
-    #[error(transparent)]
-    Secret(#[from] SecretError),
     /// One that ended at once.
     #[error("agent {index} on this machine did not start: {said}")]
     Ended {
@@ -86,21 +79,18 @@ impl Places {
 impl Local {
     /// Starts an agent for each place.
     pub fn start(places: &Places) -> Result<Self, LocalError> {
-        let folder = Folder::new()?;
-        let secret = Secret::random();
-        secret.write_new(&folder.path.join(SECRET))?;
-        let mut local = Self { agents: Vec::new(), hosts: Vec::new(), secret };
+        let mut local = Self { agents: Vec::new(), hosts: Vec::new(), secret: Secret::random() };
         let cpus = system::allowed_cpus();
         for (index, place) in places.agents.iter().enumerate() {
             // An agent that has its CPU from a mask knows that a target on this machine shares it; from a flag, that it does not.
             let started = if places.shared {
                 system::pin_thread(place)?;
-                let started = local.spawn(index, &folder, &[]);
+                let started = local.spawn(index, &[]);
                 system::pin_thread(&cpus)?;
                 started
             } else {
                 let list: Vec<_> = place.iter().map(usize::to_string).collect();
-                local.spawn(index, &folder, &["--cores", &list.join(",")])
+                local.spawn(index, &["--cores", &list.join(",")])
             };
             started?;
         }
@@ -122,23 +112,26 @@ impl Local {
         self.agents.iter().map(Child::id).collect()
     }
 
-    fn spawn(&mut self, index: usize, folder: &Folder, flags: &[&str]) -> Result<(), LocalError> {
-        let log = folder.path.join(format!("agent-{index}.log"));
+    fn spawn(&mut self, index: usize, flags: &[&str]) -> Result<(), LocalError> {
+        let mut log = nameless_file()?;
         let mut child = Command::new(std::env::current_exe()?)
-            .args(["agent", "--child", "--listen", "127.0.0.1:0", "--secret"])
-            .arg(folder.path.join(SECRET))
+            .args(["agent", "--child", "--listen", "127.0.0.1:0"])
             .args(flags)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
-            .stderr(File::create(&log)?)
+            .stderr(log.try_clone()?)
             .process_group(0)
             .spawn()?;
-        let mut line = String::new();
         let stdout = child.stdout.take().expect("it is piped");
+        // One that has ended already says why.
+        let _ = self.secret.write_line(child.stdin.as_ref().expect("it is piped"));
         self.agents.push(child);
+        let mut line = String::new();
         BufReader::new(stdout).read_line(&mut line)?;
         let Ok(address) = line.trim().parse::<SocketAddr>() else {
-            let text = fs::read_to_string(&log).unwrap_or_default();
+            let mut text = String::new();
+            log.rewind()?;
+            let _ = log.read_to_string(&mut text);
             let said = text.lines().last().unwrap_or("it said nothing").to_owned();
             return Err(LocalError::Ended { index, said });
         };
@@ -177,28 +170,12 @@ impl Drop for Local {
 const END_MAX: Duration = Duration::from_secs(2);
 const LOOK_EVERY: Duration = Duration::from_millis(10);
 
-/// A private folder, removed with all that is in it.
-struct Folder {
-    path: PathBuf,
-}
-
-impl Folder {
-    fn new() -> io::Result<Self> {
-        let mut number = [0; 8];
-        rustls::crypto::ring::default_provider()
-            .secure_random
-            .fill(&mut number)
-            .map_err(|_| io::Error::other("no random numbers"))?;
-        let path = std::env::temp_dir().join(format!("coordinator-{:016x}", u64::from_le_bytes(number)));
-        DirBuilder::new().mode(0o700).create(&path)?;
-        Ok(Self { path })
-    }
-}
-
-impl Drop for Folder {
-    fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.path);
-    }
+/// A file that is gone with its last user.
+fn nameless_file() -> io::Result<File> {
+    let path = std::env::temp_dir().join(format!("coordinator-{:032x}.log", random()));
+    let file = File::options().read(true).write(true).create_new(true).open(&path)?;
+    fs::remove_file(&path)?;
+    Ok(file)
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use anyhow::Context;
 use blaster::cli::SweepArgs;
-use blaster::results::Results;
+use blaster::results::{ResultError, Results};
 use blaster::settings::UsageError;
 use blaster::sweep::live::Live;
 use blaster::sweep::{results as sweep_results, sweep};
@@ -14,12 +14,11 @@ use blaster_core::plan::rate::Rate;
 use blaster_core::report::Report;
 use clap::{ArgMatches, CommandFactory, FromArgMatches};
 use coordinator::cli::{AgentArgs, Cli, Command, FindArgs, LeadArgs};
-use coordinator::local::LocalError;
 use coordinator::plan::{Cluster, LeadError, Plan};
 use coordinator::screen::Screen;
 use coordinator::secret::{Secret, SecretError};
 use coordinator::sweep::OverNodes;
-use coordinator::{agent, ask, lead};
+use coordinator::{agent, ask, doctor, lead};
 use coordinator_protocol::leader::Failure;
 
 fn main() -> ExitCode {
@@ -38,7 +37,7 @@ fn main() -> ExitCode {
         Command::Status(args) => wait(ask::status(args)),
         Command::Doctor(args) => {
             let (_, matches) = matches.subcommand().expect("doctor is one");
-            wait(ask::doctor(args, matches))
+            wait(doctor::doctor(args, matches))
         }
         Command::Stop(args) => wait(ask::stop(args)),
         Command::Secret { file } => make_secret(file),
@@ -116,7 +115,10 @@ fn find(args: &FindArgs, mut typed: Vec<String>) -> anyhow::Result<u8> {
 
 /// `coordinator agent`.
 fn serve(args: &AgentArgs) -> anyhow::Result<u8> {
-    let secret = Secret::read(&Secret::path(args.secret.as_deref()))?;
+    let secret = match &args.secret {
+        None if args.child => Secret::read_line(std::io::stdin().lock())?,
+        named => Secret::read(&Secret::path(named.as_deref()))?,
+    };
     runtime()?.block_on(agent::serve(args, &secret))?;
     Ok(exit::DONE)
 }
@@ -164,11 +166,11 @@ fn say(out: &mut impl Write, line: &str) {
 fn failure_status(error: &anyhow::Error) -> u8 {
     match error.downcast_ref::<LeadError>() {
         Some(LeadError::Failed(Failure::Interrupted)) => exit::INTERRUPTED,
-        Some(LeadError::Failed(Failure::Nodes(_) | Failure::Lost { .. })) => exit::FAILED,
+        Some(LeadError::Failed(Failure::Nodes { .. } | Failure::Lost { .. })) => exit::FAILED,
         Some(_) => exit::USAGE,
-        None if error.is::<UsageError>() || error.is::<blaster::results::ResultError>() => exit::USAGE,
+        None if error.is::<UsageError>() => exit::USAGE,
+        None if matches!(error.downcast_ref(), Some(ResultError::Open { .. })) => exit::USAGE,
         None if error.is::<SecretError>() => exit::USAGE,
-        None if matches!(error.downcast_ref(), Some(LocalError::Secret(_))) => exit::USAGE,
         None => exit::FAILED,
     }
 }

@@ -20,10 +20,9 @@ pub fn rate(task: &Task, host: &mut Host<'_>) -> Result<u64, String> {
     Ok((calibration.per_cpu * cpus.len() as f64) as u64)
 }
 
-/// How it stands with this machine, for its part of a run.
-pub fn diagnosis(task: &Task, host: &mut Host<'_>) -> Result<Diagnosis, String> {
+/// How it stands with this machine, for its part of a run and so many new connections a second.
+pub fn diagnosis(task: &Task, new_connections: u64, host: &mut Host<'_>) -> Result<Diagnosis, String> {
     let Part { args, files, place } = understand(task, host.bounds)?;
-    let question =
-        Question { args: &args, seed: task.seed, files: &files, place: &place, new_connections: 0 };
+    let question = Question { args: &args, seed: task.seed, files: &files, place: &place, new_connections };
     examine(&question, host).map_err(|error| error.to_string())
 }

@@ -69,6 +69,14 @@ pub enum LeadError {
         /// Of all.
         bytes: usize,
     },
+    /// An agent cannot have that CPU.
+    #[error("--cores names CPU {cpu}, this process may use {allowed:?}: choose among these")]
+    Cores {
+        /// Named.
+        cpu: usize,
+        /// There.
+        allowed: Vec<usize>,
+    },
     /// It failed.
     #[error(transparent)]
     Failed(#[from] Failure),
@@ -193,14 +201,13 @@ impl Plan {
         }
         let task = Task {
             run: RunId(random()),
+            preparation: 0,
             args: list,
             files: pack(&files),
             seed: settings.plan.seed,
             index: 0,
             weights: Vec::new(),
         };
-        let wish =
-            |host: &Host| Wish { weight: host.weight, rate_max: host.max_rps.map(|rate| rate.per_second()) };
         let config = Config {
             nodes: hosts.iter().map(|host| (host.to_string(), wish(host))).collect(),
             task,
@@ -225,6 +232,11 @@ impl Plan {
     pub fn settings(&self) -> &Settings {
         &self.settings
     }
+}
+
+/// As the hosts file has it.
+pub fn wish(host: &Host) -> Wish {
+    Wish { weight: host.weight, rate_max: host.max_rps.map(|rate| rate.per_second()) }
 }
 
 /// The first of so many nodes that share alike.

@@ -4,7 +4,7 @@
 //! refused when others may read it.
 
 use std::fs::{File, OpenOptions};
-use std::io::{self, Read, Write};
+use std::io::{self, BufRead, Read, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
@@ -99,8 +99,7 @@ impl Secret {
             io::ErrorKind::AlreadyExists => SecretError::Exists { path: name() },
             _ => SecretError::Io { what: "write", path: name(), error },
         })?;
-        let digits: String = self.seed.iter().map(|byte| format!("{byte:02x}")).collect();
-        writeln!(file, "{COMMENT}\n{digits}")
+        writeln!(file, "{COMMENT}\n{}", self.digits())
             .and_then(|()| file.sync_all())
             .map_err(|error| SecretError::Io { what: "write", path: name(), error })
     }
@@ -124,6 +123,24 @@ impl Secret {
             _ => failed(error),
         })?;
         Self::parse(&text).ok_or_else(|| SecretError::Malformed { path: name() })
+    }
+
+    /// Reads it from the first line of what whoever started this process says; [`Self::write_line`] is the other end.
+    pub fn read_line(mut from: impl BufRead) -> Result<Self, SecretError> {
+        let path = "standard input";
+        let mut line = String::new();
+        let read = from.by_ref().take(FILE_BYTES_MAX).read_line(&mut line);
+        read.map_err(|error| SecretError::Io { what: "read", path: path.to_owned(), error })?;
+        Self::parse(&line).ok_or_else(|| SecretError::Malformed { path: path.to_owned() })
+    }
+
+    /// Says it to a child.
+    pub fn write_line(&self, mut to: impl Write) -> io::Result<()> {
+        writeln!(to, "{}", self.digits())
+    }
+
+    fn digits(&self) -> String {
+        self.seed.iter().map(|byte| format!("{byte:02x}")).collect()
     }
 
     fn parse(text: &str) -> Option<Self> {

@@ -34,6 +34,25 @@ fn a_killed_agent_is_a_gap_and_the_others_go_on() {
 }
 
 #[test]
+fn a_terminated_agent_tells_all_that_it_sent_and_its_leader_knows_at_once() {
+    let world = World::new();
+    let agents = [world.agent(&[]), world.agent(&[])];
+    let nodes = agents.each_ref().map(|agent| agent.address);
+    let leader = world.run(&nodes, &["--rps", "400", "-d", "6s", "--allow-invalid"]);
+    world.until_seen(500);
+    agents[1].process.signal("TERM");
+    leader.until_said("lost: it stopped before the end");
+    let ended = leader.end();
+    assert_eq!(ended.status, Some(0), "{ended:?}");
+    let report = world.report();
+    report.assert_adds_up();
+    assert_eq!(report.states(), ["done", "fetched"]);
+    assert!(report.missing()[5] > 0.4, "{:?}", report.missing());
+    // To the last request.
+    assert_eq!(report.count("/requests/ok"), world.sink.totals().requests);
+}
+
+#[test]
 fn a_lost_node_ends_the_run_where_that_is_asked() {
     let world = World::new();
     let agents = [world.agent(&[]), world.agent(&[])];
@@ -131,20 +150,6 @@ fn a_node_that_is_not_there_ends_the_run_before_its_start_unless_fewer_suffice()
     report.assert_adds_up();
     assert_eq!(report.states(), ["done", "out"]);
     assert_eq!(report.count("/requests/scheduled"), 50, "the one that is there has all of it");
-}
-
-#[test]
-fn a_terminated_agent_ends_well_and_its_leader_knows_at_once() {
-    let world = World::new();
-    let agents = [world.agent(&[]), world.agent(&[])];
-    let leader = world
-        .run(&agents.each_ref().map(|agent| agent.address), &["--rps", "200", "-d", "6s", "--allow-invalid"]);
-    world.until_seen(100);
-    agents[1].process.signal("TERM");
-    leader.until_said("the agent was ended");
-    let ended = leader.end();
-    assert_eq!(ended.status, Some(0), "{ended:?}");
-    world.report().assert_adds_up();
 }
 
 /// A run whose every request can be told by its number.

@@ -259,9 +259,41 @@ fn status_shows_every_node_and_what_keeps_it_from_a_run() {
 }
 
 #[test]
+fn an_agent_that_could_do_no_run_does_not_begin() {
+    let world = World::new();
+    let mut command = Command::new(COORDINATOR);
+    command.args(["agent", "--listen", "127.0.0.1:0", "--cores", "4000", "--secret"]).arg(world.secret());
+    let ended = Process::start(&mut command).end();
+    assert_eq!(ended.status, Some(2), "{ended:?}");
+    assert!(ended.stderr.contains("--cores names CPU 4000"), "{ended:?}");
+}
+
+#[test]
+fn what_cannot_be_told_is_a_failure() {
+    let world = World::new();
+    let agent = world.agent(&[]);
+    let ask = |what: &str, json: &str| {
+        let full = std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+        let mut command = Command::new(COORDINATOR);
+        command
+            .arg(what)
+            .arg("--nodes")
+            .arg(world.hosts(&[agent.address]))
+            .arg("--secret")
+            .arg(world.secret());
+        let output = command.args(["--json", json]).stdout(full).output().unwrap();
+        (output.status.code(), String::from_utf8(output.stderr).unwrap())
+    };
+    let (status, told) = ask("status", "-");
+    assert_eq!((status, told.contains("cannot write")), (Some(1), true), "{told}");
+    let (status, told) = ask("status", "/nowhere/status.json");
+    assert_eq!((status, told.contains("cannot write /nowhere/status.json")), (Some(2), true), "{told}");
+}
+
+#[test]
 fn doctor_asks_every_node_about_its_own_machine() {
     let world = World::new();
-    let agents = [world.agent(&[]), world.agent(&[])];
+    let agents = [world.agent(&[]), world.agent(&["--max-rps", "250"])];
     let nobody = "127.0.0.1:9".parse().unwrap();
     let examine = |nodes: &[std::net::SocketAddr], connections: &str| {
         let mut command = Command::new(COORDINATOR);
@@ -275,6 +307,8 @@ fn doctor_asks_every_node_about_its_own_machine() {
             "16",
             "-c",
             connections,
+            "--new-connections",
+            "40",
         ]);
         let json = world.path("doctor.json");
         let ended = Process::start(command.arg("--json").arg(&json)).end();
@@ -284,12 +318,15 @@ fn doctor_asks_every_node_about_its_own_machine() {
     let [first, second] = agents.each_ref().map(|agent| agent.address);
     let (ended, found) = examine(&[first, second], "50");
     assert_eq!(ended.status, Some(0), "{ended:?}");
-    let plans: Vec<_> = (0..2).map(|node| found[node]["diagnosis"]["plan"]["connections"].as_u64()).collect();
-    assert_eq!(plans, [Some(25), Some(25)], "{found}");
-    assert!(found[0]["diagnosis"]["prediction"]["rps"].as_f64().is_some_and(|rps| rps > 0.0), "{found}");
+    let plans = |key: &str| [0, 1].map(|node| found["nodes"][node]["diagnosis"]["plan"][key].as_u64());
+    assert_eq!(plans("rps"), [Some(750), Some(250)], "the second sends no more: {found}");
+    assert_eq!(plans("new_connections"), [Some(30), Some(10)], "{found}");
+    assert!(found["rps"].as_f64().is_some_and(|rps| rps > 0.0) && found["ready"] == true, "{found}");
+    assert!(ended.stdout.contains("each of the 2 nodes can do its part"), "{ended:?}");
     // Nobody has so many ports.
     let (ended, found) = examine(&[first, nobody], "1000000");
     assert_eq!(ended.status, Some(1), "{ended:?}");
-    assert_eq!(found[0]["diagnosis"]["ready"], false, "{found}");
-    assert!(found[1]["problem"].is_string() && ended.stdout.contains("not ready"), "{ended:?}");
+    assert_eq!(found["nodes"][0]["diagnosis"]["ready"], false, "{found}");
+    assert!(found["nodes"][1]["problem"].is_string(), "{found}");
+    assert!(ended.stdout.contains("not ready: 2 of 2 nodes"), "{ended:?}");
 }
