@@ -233,7 +233,7 @@ impl World {
         let whole = Whole { rate: setting.rate, length: Nanos::from_secs(setting.length_s) };
         let clock = |draw: &mut Draw| Clock {
             ahead_ns: draw.below(40_000) * SECOND,
-            drift_ppb: draw.below(100_001) as i64 - 50_000,
+            drift_ppb: draw.below(1_000_001) as i64 - 500_000,
         };
         let leader_clock = Clock { drift_ppb: 0, ..clock(&mut draw) };
         let heeds_lease = setting.sabotage != Some(Sabotage::NoLease);
