@@ -1,5 +1,6 @@
 //! The leader's side: gathers its nodes, has them get ready, starts them at one moment, keeps them permitted, and takes what they saw.
 
+mod gathering;
 mod handover;
 mod node;
 
@@ -8,27 +9,17 @@ use std::collections::{BTreeSet, VecDeque};
 use blaster_core::time::Nanos;
 
 use crate::delta::Delta;
-use crate::message::{Datagram, Status, Task, ToAgent, ToLeader};
-use crate::shares::{Part, TooMuch, Wish, by_rate, weights};
+use crate::message::{Datagram, Task, ToAgent, ToLeader};
+use crate::shares::{TooMuch, Wish};
 
-use node::Hold;
+use gathering::busy;
 pub use node::{End, Handed, Node, State};
 
 /// Longest wait for all nodes to answer.
 const GATHER_MAX: Nanos = Nanos::from_secs(8);
 
-/// Of nodes that cannot make a run any more, how long answers are still waited for.
-const DOOMED_MAX: Nanos = Nanos::from_secs(1);
-
-/// Longest wait for all nodes to get ready, beside what opening paced connections takes: a large tape takes seconds, connections up
-/// to five.
-const PREPARE_MAX: Nanos = Nanos::from_secs(60);
-
 /// Clocks are compared for so long before the start is fixed.
 const SYNC_FOR: Nanos = Nanos::from_millis(400);
-
-/// From then to the start: every node hears of it in time, a second's round trip away.
-const COUNTDOWN: Nanos = Nanos::from_millis(600);
 
 /// Between two exchanges with a node around the start, and in the run.
 const PING_EVERY_SYNC: Nanos = Nanos::from_millis(10);
@@ -73,9 +64,6 @@ const FETCH_MAX: Nanos = Nanos::from_secs(3);
 
 /// How much later than it should a node may end.
 const END_MAX: Nanos = Nanos::from_secs(6);
-
-/// Exchanges a node's clock is judged by before it may start.
-const EXCHANGES_MIN: usize = 16;
 
 /// A node whose clock is not known so long after it should be takes no part.
 const CLOCKLESS_MAX: Nanos = Nanos::from_secs(5);
@@ -484,25 +472,6 @@ impl Leader {
         }
     }
 
-    /// Why a node that is so takes no part, if it does not.
-    fn why_not(&self, index: usize, status: &Status) -> Option<String> {
-        let (theirs, ours) = (&status.version, &self.config.version);
-        if theirs != ours {
-            return Some(format!(
-                "it runs version {theirs}, this is {ours}: run the same version on all nodes"
-            ));
-        }
-        let is_same = |other: &Node| other.status.as_ref().is_some_and(|known| known.agent == status.agent);
-        let mut others = self.nodes[..index].iter().chain(&self.nodes[index + 1..]);
-        if status.agent != 0
-            && let Some(other) = others.find(|other| other.takes_part() && is_same(other))
-        {
-            return Some(format!("it is the agent that {} is: name it once", other.name));
-        }
-        let holder = status.holder.as_ref()?;
-        Some(busy(&holder.leader, holder.held))
-    }
-
     /// What a node said it saw cannot be: nothing more of it counts, and it is told to stop.
     pub fn refuse(&mut self, index: usize, now: Nanos, why: &str) {
         self.agenda.touched.push(index);
@@ -539,43 +508,10 @@ impl Leader {
     /// The time of [`Self::timeout`] has come.
     pub fn handle_timeout(&mut self, now: Nanos) {
         self.wake_up(now);
-        match self.phase {
-            Phase::Measuring { until } | Phase::Preparing { until } if now >= until && !self.are_enough() => {
-                self.give_up(self.too_few());
-            }
-            Phase::Gathering { until } if now >= until => {
-                for index in 0..self.nodes.len() {
-                    if self.nodes[index].state == State::Connecting {
-                        self.out(index, "no answer".to_owned(), now);
-                    }
-                }
-            }
-            Phase::Measuring { until } if now >= until => {
-                for index in 0..self.nodes.len() {
-                    if self.nodes[index].state == State::Measuring {
-                        self.out(index, format!("it measured for more than {PREPARE_MAX}"), now);
-                    }
-                }
-            }
-            Phase::Preparing { until } if now >= until => {
-                for index in 0..self.nodes.len() {
-                    if self.nodes[index].state == State::Preparing {
-                        self.out(index, format!("it was not ready within {}", self.prepare_max()), now);
-                    }
-                }
-            }
-            Phase::Syncing { until } if now >= until + CLOCKLESS_MAX => {
-                for index in 0..self.nodes.len() {
-                    let node = &self.nodes[index];
-                    if node.takes_part() && node.clock.exchanges() < EXCHANGES_MIN {
-                        let why = "its clock cannot be compared: what it says of the time makes no sense";
-                        self.out(index, why.to_owned(), now);
-                    }
-                }
-            }
-            Phase::Over => return,
-            _ => {}
+        if self.phase == Phase::Over {
+            return;
         }
+        self.time_is_up(now);
         self.update_agenda();
         let due: Vec<usize> = self.agenda.due.range(..=(now, usize::MAX)).map(|&(_, index)| index).collect();
         for index in due {
@@ -659,127 +595,6 @@ impl Leader {
             self.phase,
             Phase::Measuring { .. } | Phase::Preparing { .. } | Phase::Syncing { .. } | Phase::Running
         )
-    }
-
-    /// Once every node is known or out: what each can send if that decides, then shares, and the run to all of them.
-    fn prepare_if_gathered(&mut self, now: Nanos) {
-        if !matches!(self.phase, Phase::Gathering { .. })
-            || self.nodes.iter().any(|node| node.state == State::Connecting)
-        {
-            return;
-        }
-        if self.config.calibrate && self.are_enough() {
-            self.measure(now);
-        } else {
-            self.prepare(now);
-        }
-    }
-
-    fn are_enough(&self) -> bool {
-        self.nodes.iter().filter(|node| node.takes_part()).count() >= self.config.nodes_min.max(1)
-    }
-
-    fn prepare_max(&self) -> Nanos {
-        PREPARE_MAX + self.config.opening
-    }
-
-    fn measure(&mut self, now: Nanos) {
-        self.phase = Phase::Measuring { until: now + PREPARE_MAX };
-        let nodes: Vec<usize> = (0..self.nodes.len()).filter(|&node| self.nodes[node].takes_part()).collect();
-        for (position, &index) in nodes.iter().enumerate() {
-            self.nodes[index].state = State::Measuring;
-            let weights = vec![1; nodes.len()];
-            let task = Task { index: position as u32, weights, ..self.config.task.clone() };
-            self.say(index, ToAgent::Measure(Box::new(task)));
-        }
-    }
-
-    fn prepare_if_measured(&mut self, now: Nanos) {
-        if !matches!(self.phase, Phase::Measuring { .. })
-            || self.nodes.iter().any(|node| node.state == State::Measuring)
-        {
-            return;
-        }
-        let there = || self.nodes.iter().filter(|node| node.takes_part());
-        let rates: Vec<u64> = there().map(|node| node.measured.unwrap_or(0)).collect();
-        let whole: u64 = rates.iter().sum();
-        if let Some(asked) = self.config.rate_max.filter(|&asked| asked > whole as f64) {
-            let line = format!(
-                "warning: {asked:.0} requests/s are asked, and the nodes measured {whole} together: expect a client-limited run"
-            );
-            self.acts.push_back(Act::Log(line));
-        }
-        let mut weights = by_rate(&rates).into_iter();
-        for index in 0..self.nodes.len() {
-            let node = &mut self.nodes[index];
-            let Some(rate) = node.measured.filter(|_| node.takes_part()) else { continue };
-            node.wish.weight = weights.next().expect("one for each that measured");
-            self.log(index, &format!("measured {rate} requests/s"));
-        }
-        self.prepare(now);
-    }
-
-    fn prepare(&mut self, now: Nanos) {
-        if !self.are_enough() {
-            return self.give_up(self.too_few());
-        }
-        let nodes: Vec<usize> = (0..self.nodes.len()).filter(|&node| self.nodes[node].takes_part()).collect();
-        let wishes: Vec<Wish> = nodes.iter().map(|&node| self.nodes[node].bounded_wish()).collect();
-        let weights = match weights(&wishes, self.config.rate_max) {
-            Ok(weights) => weights,
-            Err(error) => return self.give_up(error.into()),
-        };
-        self.phase = Phase::Preparing { until: now + self.prepare_max() };
-        let parts = Part::default().split(&weights);
-        let preparation = self.preparation;
-        for (position, &index) in nodes.iter().enumerate() {
-            let node = &mut self.nodes[index];
-            (node.state, node.weight, node.ready) = (State::Preparing, weights[position], None);
-            node.holds = vec![Hold { part: parts[position].clone(), from: Nanos::ZERO }];
-            let weights = weights.clone();
-            let task = Task { preparation, index: position as u32, weights, ..self.config.task.clone() };
-            self.say(index, ToAgent::Prepare(Box::new(task)));
-        }
-    }
-
-    fn sync_if_ready(&mut self, now: Nanos) {
-        let all_ready =
-            self.nodes.iter().filter(|node| node.takes_part()).all(|node| node.state == State::Ready);
-        if matches!(self.phase, Phase::Preparing { .. }) && all_ready {
-            if !self.are_enough() {
-                return self.give_up(self.too_few());
-            }
-            self.phase = Phase::Syncing { until: now + SYNC_FOR };
-            for node in &mut self.nodes {
-                (node.heard, node.ping_at) = (now, now);
-            }
-        }
-    }
-
-    fn start_if_synced(&mut self, now: Nanos) {
-        let Phase::Syncing { until } = self.phase else { return };
-        let knows_clock = |node: &Node| node.clock.exchanges() >= EXCHANGES_MIN;
-        if now < until || !self.nodes.iter().filter(|node| node.takes_part()).all(knows_clock) {
-            return;
-        }
-        let start = now + COUNTDOWN;
-        self.start = Some(start);
-        self.over_by = start + self.config.length + self.config.timeout + END_MAX;
-        self.phase = Phase::Running;
-        self.acts.push_back(Act::Starting(start));
-        let run = self.config.task.run;
-        for index in 0..self.nodes.len() {
-            let node = &mut self.nodes[index];
-            if !node.takes_part() {
-                continue;
-            }
-            node.state = State::Running;
-            (node.permit_at, node.heard) = (now, now);
-            let (offset, _) = node.clock.fit(start).expect("it was compared");
-            node.start_bound = offset.bound;
-            self.tend(index, now);
-            self.say(index, ToAgent::Start { run, at: offset.theirs(start) });
-        }
     }
 
     fn take(&mut self, index: usize, number: u32, delta: Box<Delta>) {
@@ -881,31 +696,6 @@ impl Leader {
         }
     }
 
-    /// There are too few nodes. All that can be said is said at once, so that whoever reads it mends all of it: others may have something
-    /// to say, too, and are waited for a little.
-    fn fail_soon(&mut self, now: Nanos) {
-        if self.nodes.iter().any(|node| node.state.has_to_answer()) {
-            match &mut self.phase {
-                Phase::Measuring { until } | Phase::Preparing { until } => {
-                    *until = (*until).min(now + DOOMED_MAX);
-                }
-                _ => {}
-            }
-            return;
-        }
-        self.give_up(self.too_few());
-    }
-
-    fn too_few(&self) -> Failure {
-        let why = |node: &Node| match &node.state {
-            State::Out(why) => Some((node.name.clone(), why.clone())),
-            _ => None,
-        };
-        let outs: Vec<_> = self.nodes.iter().filter_map(why).collect();
-        let others = self.nodes.len() - outs.len();
-        Failure::Nodes { outs, others }
-    }
-
     fn give_up(&mut self, failure: Failure) {
         self.finish(true);
         self.failure.get_or_insert(failure);
@@ -929,8 +719,4 @@ impl Leader {
         let line = format!("{}: {what}", self.nodes[node].name);
         self.acts.push_back(Act::Log(line));
     }
-}
-
-fn busy(leader: &str, held: Nanos) -> String {
-    format!("{leader} has its run, for {held}: wait for it, or `coordinator stop` it")
 }

@@ -190,7 +190,7 @@ impl Node {
 
     /// Its clock now.
     pub fn offset(&self, now: Nanos) -> Option<Offset> {
-        self.clock.offset(now)
+        Some(self.clock.fit(now)?.0)
     }
 
     /// CPUs' worth of time its agent used lately, if it said so.
