@@ -16,7 +16,7 @@ here=$(dirname -- "$0")
 # shellcheck source=lib.sh
 . "$here/lib.sh"
 defaults
-arguments '--rps --connections --addresses --new-connections --cores --sink --local --pid --skip --dry-run --persist --allow-shared --state --etc --knobs --owner' "$@"
+arguments '--rps --connections --addresses --new-connections --cores --sink --local --own-address --pid --skip --dry-run --persist --allow-shared --state --etc --knobs --owner' "$@"
 
 newline='
 '
@@ -282,6 +282,7 @@ if [ -e "$state" ]; then
   cp "$state" "$state.lock/before" 2>/dev/null || fail 1 "cannot write in $state.lock: is the disk full?"
 fi
 if [ -n "$persist" ]; then keep_files; fi
+if [ -n "$owner" ] && [ -z "$(started "$owner")" ]; then fail 1 "process $owner, which this was for, is gone"; fi
 changing=yes
 if [ -z "$had_state" ]; then record "$state_header"; fi
 if [ "$(state_says boot)" != "$(boot_id)" ]; then record "boot|$(boot_id)${newline}netns|$(network_namespace)"; fi

@@ -1,12 +1,12 @@
 #!/bin/sh
 # Is this machine ready for a plan? Changes nothing, needs no root.
 #
-#   tuning/check.sh [--rps N] [--connections N] [--addresses N] [--new-connections N] [--cores N] [--sink|--local]
+#   tuning/check.sh [--rps N] [--connections N] [--addresses N] [--new-connections N] [--cores N] [--sink|--local|--own-address]
 #                   [--pid PID] [--skip KNOB]… [--knobs FILE] [--tsv]
 #
 # --connections are all of the run's, to a target that has --addresses addresses; --new-connections are opened every second, to one
 # address, all along (0: they are kept). --sink: the built-in target runs with it; --local: the target is on this machine, a process
-# of its own. Limits are those of --pid (the shell that calls this). --tsv: state, knob, now, wanted,
+# of its own, at an address of loopback; --own-address: likewise, at another. Limits are those of --pid (the shell that calls this). --tsv: state, knob, now, wanted,
 # whether apply.sh sets it (apply) or somebody has to (tell), and what to know, for programs.
 # Ends with 0 if the plan can work, 1 if it cannot, 2 if it was asked wrongly.
 set -eu
@@ -14,12 +14,17 @@ here=$(dirname -- "$0")
 # shellcheck source=lib.sh
 . "$here/lib.sh"
 defaults
-arguments '--rps --connections --addresses --new-connections --cores --sink --local --pid --skip --knobs --tsv' "$@"
+arguments '--rps --connections --addresses --new-connections --cores --sink --local --own-address --pid --skip --knobs --tsv' "$@"
 
 ready=yes settable=''
 
 report() {
-  if [ "$op" = listeners ]; then want='those listened on'; fi
+  wanted=$want
+  case $op in
+    listeners) want='those listened on' wanted=$want ;;
+    most) wanted="at most $want" ;;
+    is) wanted=$(say "$want" | sed 's/ / or /g') ;;
+  esac
   if [ -n "$ok" ]; then
     state=ok text=''
   else
@@ -32,11 +37,11 @@ report() {
     fi
   fi
   if [ -n "$tsv" ]; then
-    printf '%s\t%s\t%s\t%s\t%s\t%s\n' "$state" "$name" "$now" "$want" "$act" "$text"
+    printf '%s\t%s\t%s\t%s\t%s\t%s\n' "$state" "$name" "$now" "$wanted" "$act" "$text"
   elif [ -n "$ok" ]; then
     printf 'ok     %-32s %s\n' "$name" "$now"
   else
-    printf '%-6s %-32s %s, wanted %s\n       %s\n' "$state" "$name" "$now" "$want" "$text"
+    printf '%-6s %-32s %s, wanted %s\n       %s\n' "$state" "$name" "$now" "$wanted" "$text"
   fi
 }
 

@@ -35,8 +35,8 @@ number() {
 }
 
 defaults() {
-  rps=10000 connections=64 addresses=1 churn=0 cores='' sink=0 local=0
-  pid=$PPID owner='' dry_run='' persist='' allow_shared='' tsv='' skip='' only_applied=''
+  rps=10000 connections=64 addresses=1 churn=0 cores='' sink=0 local=0 loopback=0
+  pid=$(shell_that_calls) owner='' dry_run='' persist='' allow_shared='' tsv='' skip='' only_applied=''
   knobs=$here/knobs.conf
   state=${BLASTER_STATE:-/var/lib/blaster}/tuning.state
   etc=${BLASTER_ETC:-/etc}
@@ -53,8 +53,9 @@ arguments() {
       *) fail 2 "unknown argument $flag: see README.md, or sed -n 2,20p $0" ;;
     esac
     case $flag in
-      --sink) sink=1 local=1 ;;
-      --local) local=1 ;;
+      --sink) sink=1 local=1 loopback=1 ;;
+      --local) local=1 loopback=1 ;;
+      --own-address) local=1 loopback=0 ;;
       --dry-run) dry_run=yes ;;
       --persist) persist=yes ;;
       --allow-shared) allow_shared=yes ;;
@@ -68,6 +69,7 @@ arguments() {
     shift
   done
   [ "$addresses" -gt 0 ] || fail 2 "--addresses is 0: a target has one at least"
+  [ -d "/proc/$pid" ] || fail 2 "--pid: there is no process $pid"
   if [ -z "$cores" ]; then cores=$(grep -c '^processor' /proc/cpuinfo) || cores=1; fi
   per_address=$(((connections + addresses - 1) / addresses))
   ports=$(free_ports 1024 65535)
@@ -93,14 +95,15 @@ value() {
 # The plan's variables for awk, and expressions: see knobs.conf.
 awk_plan() {
   awk -v rps="$rps" -v connections="$connections" -v per_address="$per_address" -v churn="$churn" \
-    -v cores="$cores" -v sink="$sink" -v local="$local" -v ports="$ports" "$@"
+    -v cores="$cores" -v sink="$sink" -v local="$local" -v loopback="$loopback" -v ports="$ports" "$@"
 }
 
 # shellcheck disable=SC2016 # awk's variables
 expressions='
 function plan() {
   V["rps"] = rps; V["connections"] = connections; V["per_address"] = per_address; V["churn"] = churn
-  V["cores"] = cores; V["sink"] = sink; V["local"] = local; V["remote"] = 1 - local; V["ports"] = ports
+  V["cores"] = cores; V["sink"] = sink; V["local"] = local; V["remote"] = 1 - local; V["loopback"] = loopback
+  V["routed"] = 1 - loopback; V["ports"] = ports
 }
 function operand(word) {
   if (word ~ /^[0-9]+$/) return word + 0
@@ -215,7 +218,7 @@ limit_of() {
   awk -v what="$2" -v which="$3" '
     (what == "nofile" && /^Max open files/) || (what == "memlock" && /^Max locked memory/) {
       value = which == "hard" ? $5 : $4
-      print value == "unlimited" ? -1 : value
+      print (value == "unlimited" ? -1 : value)
     }' "/proc/$1/limits"
 }
 
@@ -390,10 +393,27 @@ write_target() {
 write_file() { printf '%s\n' "$2" >"$1"; }
 unlimited() { say "$1" | sed 's/-1/unlimited/g'; }
 
+# The shell that calls, behind those who only make it root.
+shell_that_calls() {
+  process=$PPID
+  while case $(cat "/proc/$process/comm" 2>/dev/null) in sudo | su | doas | pkexec) ;; *) false ;; esac; do
+    process=$(sed 's/.*) //' "/proc/$process/stat" | awk '{ print $2 }')
+  done
+  say "$process"
+}
+
+# is_alive PID STARTED BOOT: whether that process is still there, and not only its number, or its body.
+is_alive() {
+  [ "${3:-}" = "$(boot_id)" ] && [ "$(started "$1")" = "$2" ] &&
+    case $(sed 's/.*) //; s/ .*//' "/proc/$1/stat" 2>/dev/null) in '' | Z | X) false ;; esac
+}
+
 # Others who change the same machine are told who does. Leaves in `holder` who had the lock, and is no more.
 refuse_others() {
   holder=$(cat "$state.lock/pid" 2>/dev/null) || holder=''
-  if [ -n "$holder" ] && [ -d "/proc/$holder" ]; then fail 1 "process $holder is changing this machine: wait for it"; fi
+  # Three words.
+  # shellcheck disable=SC2086
+  if [ -n "$holder" ] && is_alive $holder; then fail 1 "process ${holder%% *} is changing this machine: wait for it"; fi
 }
 
 lock() {
@@ -403,7 +423,7 @@ lock() {
     [ -d "$state.lock" ] || [ -w "$folder" ] || fail 1 "cannot write in $folder: run as root, or name another place with --state"
     take_over
   fi
-  if ! say $$ 2>/dev/null >"$state.lock/pid"; then
+  if ! say "$$ $(started $$) $(boot_id)" 2>/dev/null >"$state.lock/pid"; then
     unlock
     fail 1 "cannot write in $folder: is the disk full?"
   fi
@@ -417,7 +437,7 @@ take_over() {
     sleep 1
     refuse_others
   fi
-  if mkdir "$state.lock/after.$holder" 2>/dev/null && [ "$(cat "$state.lock/pid" 2>/dev/null)" = "$holder" ]; then return; fi
+  if mkdir "$state.lock/after.${holder%% *}" 2>/dev/null && [ "$(cat "$state.lock/pid" 2>/dev/null)" = "$holder" ]; then return; fi
   fail 1 "somebody else is taking $state.lock: try again, and remove it if it is still there"
 }
 unlock() { rm -rf "$state.lock"; }

@@ -8,13 +8,13 @@ use blaster_core::plan::rate::RateSpec;
 use blaster_core::report::collector::FinishedInterval;
 use blaster_core::report::facts::PlanFacts;
 use blaster_core::time::Nanos;
-use blaster_ring::system::{self, Limit};
+use blaster_ring::system::{self, Limit, raise_limit};
 use blaster_sink::profile::{Behaviour, Profile};
 use blaster_sink::{Sink, SinkConfig};
 use payloads::Files;
 
 use crate::cli::{CpuList, Pipeline, RunArgs};
-use crate::limits::local_ports;
+use crate::limits::{descriptors_besides, local_ports};
 use crate::run::{Observer, RunError, Watch, run};
 use crate::settings::{Place, Settings};
 
@@ -68,6 +68,9 @@ pub fn calibrate(
     let connections = asked.plan.connections.min(room).max(halves.sending.len() as u32);
     args.connections = Some(connections);
     let mut settings = Settings::part(&args, seed, files, &Place::whole())?;
+    // As a run does it for itself; the target's ends come first here.
+    let descriptors = 2 * u64::from(connections) + u64::from(CONNECTIONS_SPARE);
+    raise_limit(Limit::Descriptors, descriptors + descriptors_besides(2 * allowed.len() as u64));
     let shares_cpus = halves.sending.iter().any(|cpu| halves.answering.contains(cpu));
     let sink = Sink::start(&SinkConfig {
         listen: SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0),

@@ -32,15 +32,19 @@ pub fn throttled() -> Option<Nanos> {
     })
 }
 
-/// Bytes that this process's group, or any above it, still lets it take, if that is limited.
+/// Bytes that this process's group, or any above it, still lets it take, if that is limited. What files have of it is given up when it is
+/// wanted.
 pub fn memory_left() -> Option<u64> {
-    let left = |folder: &Path, limit: &str, used: &str| -> Option<u64> {
+    let left = |folder: &Path, limit: &str, used: &str, of_all: &str| -> Option<u64> {
         let limit: u64 = read(folder, limit)?.trim().parse().ok()?;
-        Some(limit.saturating_sub(read(folder, used)?.trim().parse().ok()?))
+        let used: u64 = read(folder, used)?.trim().parse().ok()?;
+        let stats = read(folder, "memory.stat").unwrap_or_default();
+        let of_files = |kind: &str| stat(&stats, &format!("{of_all}{kind}_file ")).unwrap_or(0);
+        Some(limit.saturating_sub(used.saturating_sub(of_files("inactive") + of_files("active"))))
     };
     let of_group = |group: &Group| match group {
-        Group::V2(folder) => left(folder, "memory.max", "memory.current"),
-        Group::V1(folder) => left(folder, "memory.limit_in_bytes", "memory.usage_in_bytes"),
+        Group::V2(folder) => left(folder, "memory.max", "memory.current", ""),
+        Group::V1(folder) => left(folder, "memory.limit_in_bytes", "memory.usage_in_bytes", "total_"),
     };
     groups("memory").iter().filter_map(of_group).min()
 }

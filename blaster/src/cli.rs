@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-use blaster_core::plan::rate::{Rate, RateSpec, Stages};
+use blaster_core::plan::rate::{Rate, RateError, RateSpec, Stages};
 use blaster_core::plan::slo::{Slo, Slos};
 use blaster_core::plan::statuses::Statuses;
 use blaster_core::plan::target::Target;
@@ -335,7 +335,7 @@ pub struct DoctorArgs {
     #[command(flatten)]
     pub run: RunArgs,
     /// New connections a second to one address, all along, if the target closes them
-    #[arg(long, value_name = "N", default_value_t = 0, help_heading = "Load")]
+    #[arg(long, value_name = "N", default_value = "0", value_parser = a_second, help_heading = "Load")]
     pub new_connections: u64,
     /// Of a cluster: that is `coordinator doctor`'s
     #[arg(long, value_name = "FILE", hide = true)]
@@ -462,6 +462,11 @@ fn pipeline(text: &str) -> Result<Pipeline, String> {
         Ok(depth @ 1..=DEPTH_MAX) => Ok(Pipeline::Depth(depth)),
         _ => Err(format!("want auto or a number from 1 to {DEPTH_MAX}")),
     }
+}
+
+/// So many a second, or none.
+pub fn a_second(text: &str) -> Result<u64, RateError> {
+    if text == "0" { Ok(0) } else { text.parse().map(|rate: Rate| rate.per_second().ceil() as u64) }
 }
 
 /// Numbers and ranges, as in 1,4-7.

@@ -16,6 +16,7 @@ use serde::{Deserialize, Serialize};
 use signal_hook::iterator::Signals;
 
 use crate::calibrate::{Calibration, calibrate};
+use crate::cgroup;
 use crate::cli::RunArgs;
 use crate::console;
 use crate::limits;
@@ -56,6 +57,8 @@ pub struct Diagnosis {
 pub struct Prediction {
     /// Requests per second; none if it was not measured.
     pub rps: Option<f64>,
+    /// Why it was not.
+    pub not_measured: Option<String>,
     /// Share of that measurement's time that others had its CPUs, if that is known: what it says is that much too little.
     pub disturbed: Option<f64>,
     /// Each thing that ends somewhere.
@@ -86,7 +89,13 @@ pub enum DoctorError {
     Run(Box<RunError>),
     /// The scripts cannot be run.
     #[error("cannot run the checks: {0}")]
-    Scripts(#[from] std::io::Error),
+    Scripts(std::io::Error),
+}
+
+impl From<std::io::Error> for DoctorError {
+    fn from(error: std::io::Error) -> Self {
+        Self::Scripts(error)
+    }
 }
 
 impl From<RunError> for DoctorError {
@@ -113,24 +122,33 @@ pub struct Question<'a> {
 pub fn examine(question: &Question<'_>, watch: &mut impl Observer) -> Result<Diagnosis, DoctorError> {
     let &Question { args, seed, files, place, new_connections } = question;
     let mut settings = Settings::part(args, seed, files, place).map_err(RunError::from)?;
-    let Survey { needs, allowed, usable } = survey(&mut settings, watch)?;
-    let needs = Needs { new_connections, ..needs };
+    let surveyed = survey(&mut settings, watch)?;
+    let needs = surveyed.needs_with(new_connections);
+    let Survey { allowed, usable, unreachable, .. } = surveyed;
     let mut findings = Scripts::new()?.check(&needs.arguments())?;
     let memory = Memory::of(&mut findings);
-    let mut refused = probe().err().map(|error| error.to_string());
-    let mut calibration = None;
-    if refused.is_none() {
-        match calibrate(args, seed, files, place, &usable, &allowed, watch) {
-            Ok(measured) => calibration = Some(measured),
-            Err(RunError::Interrupted) => return Err(RunError::Interrupted.into()),
-            // What it lacks is a finding, too.
-            Err(error) => refused = Some(error.to_string()),
+    let refused = match (probe(), unreachable) {
+        (Err(error), _) => {
+            no_io_uring(&mut findings, &error.to_string());
+            Some(error.to_string())
         }
-    }
+        (Ok(()), Some((to, error))) => Some(format!("no way leads to {to} from this machine: {error}")),
+        (Ok(()), None) => None,
+    };
+    let measured = if probe().is_err() {
+        Err("without io_uring nothing is sent".to_owned())
+    } else if memory.is_short() {
+        Err("there is not the memory for it".to_owned())
+    } else {
+        match calibrate(args, seed, files, place, &usable, &allowed, watch) {
+            Err(RunError::Interrupted) => return Err(RunError::Interrupted.into()),
+            measured => measured.map_err(|error| error.to_string()),
+        }
+    };
     let stops = findings.iter().any(|finding| finding.state == State::Stops);
     let could_send = if needs.local { usable.len().saturating_sub(1).max(1) } else { usable.len() };
     let senders = args.threads.map_or(could_send, |threads| could_send.min(threads as usize));
-    let prediction = Prediction::of(&needs, calibration, senders, memory);
+    let prediction = Prediction::of(&needs, measured, senders, memory);
     let targets = if settings.built_in_sink {
         vec!["the built-in target".to_owned()]
     } else {
@@ -156,11 +174,22 @@ impl Diagnosis {
     }
 }
 
+/// The scripts read what the machine is told to allow; a filter can keep this process from it all the same.
+fn no_io_uring(findings: &mut [Finding], why: &str) {
+    if let Some(finding) = findings.iter_mut().find(|finding| finding.knob == "io_uring") {
+        (finding.state, finding.settable) = (State::Stops, finding.state == State::Stops && finding.settable);
+        why.clone_into(&mut finding.text);
+    }
+    findings.sort_by_key(|finding| finding.state);
+}
+
 /// Of a plan, in bytes.
 #[derive(Clone, Copy, Debug, Default)]
 struct Memory {
     /// That this process may take.
     left: Option<u64>,
+    /// That its control group lets it take, if that is limited.
+    left_by_group: Option<u64>,
     /// That the plan takes.
     wanted: Option<u64>,
 }
@@ -168,13 +197,14 @@ struct Memory {
 impl Memory {
     /// As the scripts have it; what a control group leaves of it is known here.
     fn of(findings: &mut [Finding]) -> Self {
-        let left = container::memory_available();
+        let left_by_group = cgroup::memory_left();
+        let left = [container::memory_available(), left_by_group].into_iter().flatten().min();
         let Some(finding) = findings.iter_mut().find(|finding| finding.knob == "memory") else {
-            return Self { left, wanted: None };
+            return Self { left, left_by_group, wanted: None };
         };
-        let wanted = finding.wanted.parse().ok();
-        if let (Some(left), Some(wanted)) = (left, wanted)
-            && left < wanted
+        let memory = Self { left, left_by_group, wanted: finding.wanted.parse().ok() };
+        if let (Some(left), Some(wanted)) = (left, memory.wanted)
+            && memory.is_short()
         {
             finding.state = State::Stops;
             finding.now = left.to_string();
@@ -186,7 +216,11 @@ impl Memory {
             );
         }
         findings.sort_by_key(|finding| finding.state);
-        Self { left, wanted }
+        memory
+    }
+
+    fn is_short(self) -> bool {
+        self.left.zip(self.wanted).is_some_and(|(left, wanted)| left < wanted)
     }
 
     /// How many connections what is left is there for, where so many take what is wanted.
@@ -210,7 +244,11 @@ impl Prediction {
         self.ends.iter().all(|end| end.times.is_none_or(|times| times >= least(end)))
     }
 
-    fn of(needs: &Needs, calibration: Option<Calibration>, senders: usize, memory: Memory) -> Self {
+    fn of(needs: &Needs, measured: Result<Calibration, String>, senders: usize, memory: Memory) -> Self {
+        let (calibration, not_measured) = match measured {
+            Ok(calibration) => (Some(calibration), None),
+            Err(why) => (None, Some(why)),
+        };
         let mut ends = Vec::new();
         let mut end = |what: &str, of: &str, at: Option<f64>, asked: Option<f64>| {
             let Some(at) = at else { return };
@@ -226,7 +264,7 @@ impl Prediction {
             .map(|(calibration, bits)| bits / 8.0 / calibration.bytes_per_request.max(1.0));
         end("link", "requests/s", by_link, rps);
         // A closed connection's port is not free at once.
-        let closed = needs.addresses * needs.new_connections * limits::port_is_taken_for_s(needs.local);
+        let closed = needs.addresses * needs.new_connections * limits::port_is_taken_for_s(needs.loopback);
         let ports = Some((limits::local_ports() * needs.addresses) as f64);
         end("ports", "connections", ports, Some((needs.connections + closed) as f64));
         let of_sink = if needs.sink { SINK_CONNECTIONS_SPARE } else { 0 };
@@ -240,7 +278,13 @@ impl Prediction {
             ends.iter().filter(of_plan).min_by(|a, b| a.times.partial_cmp(&b.times).expect("numbers"));
         let first = first.map(|end| end.what.clone());
         let rps = by_cpu.map(|cpu| by_link.map_or(cpu, |link| cpu.min(link)));
-        Self { rps, disturbed: calibration.and_then(|calibration| calibration.disturbed), ends, first }
+        Self {
+            rps,
+            not_measured,
+            disturbed: calibration.and_then(|calibration| calibration.disturbed),
+            ends,
+            first,
+        }
     }
 }
 
@@ -301,17 +345,18 @@ mod tests {
         cores: 1,
         sink: false,
         local: true,
+        loopback: true,
     };
 
     #[test]
     fn what_the_plan_comes_to_first_gives_out_first() {
         let calibration = Calibration { per_cpu: 400_000.0, bytes_per_request: 300.0, disturbed: None };
-        let prediction = Prediction::of(&NEEDS, Some(calibration), 2, Memory::default());
+        let prediction = Prediction::of(&NEEDS, Ok(calibration), 2, Memory::default());
         assert_eq!(prediction.rps, Some(800_000.0));
         let cpu = prediction.ends.iter().find(|end| end.what == "cpu").unwrap();
         assert_eq!((cpu.times, cpu.of.as_str()), (Some(8.0), "requests/s"));
         let slow = Calibration { per_cpu: 1.0, ..calibration };
-        assert_eq!(Prediction::of(&NEEDS, Some(slow), 1, Memory::default()).first.as_deref(), Some("cpu"));
+        assert_eq!(Prediction::of(&NEEDS, Ok(slow), 1, Memory::default()).first.as_deref(), Some("cpu"));
     }
 
     #[test]
@@ -323,7 +368,7 @@ mod tests {
             memory.wanted.parse::<f64>().unwrap()
         };
         assert_eq!(of(1_000) - 1_000.0 * (of(1_001) - of(1_000)), MEMORY_WITHOUT);
-        let memory = Memory { left: Some(u64::MAX), wanted: Some(of(1_000) as u64) };
+        let memory = Memory { left: Some(u64::MAX), left_by_group: None, wanted: Some(of(1_000) as u64) };
         assert!(memory.connections(1_000).unwrap() > 1e12);
     }
 
@@ -331,8 +376,12 @@ mod tests {
     fn a_plan_that_something_is_not_there_for_does_not_suffice() {
         let suffices = |per_cpu: f64, left: u64| {
             let calibration = Calibration { per_cpu, bytes_per_request: 300.0, disturbed: None };
-            let memory = Memory { left: Some((32 << 20) + left), wanted: Some((32 << 20) + (1 << 20)) };
-            Prediction::of(&Needs { connections: 100, ..NEEDS }, Some(calibration), 1, memory).suffices()
+            let memory = Memory {
+                left: Some((32 << 20) + left),
+                left_by_group: None,
+                wanted: Some((32 << 20) + (1 << 20)),
+            };
+            Prediction::of(&Needs { connections: 100, ..NEEDS }, Ok(calibration), 1, memory).suffices()
         };
         assert!(suffices(100_000.0, 1 << 20) && suffices(90_000.0, 1 << 20), "a tenth is within its error");
         assert!(!suffices(50_000.0, 1 << 20) && !suffices(100_000.0, 1 << 19));
@@ -342,7 +391,7 @@ mod tests {
     fn in_closed_loop_no_rate_gives_out() {
         let needs = Needs { rps: None, ..NEEDS };
         let calibration = Calibration { per_cpu: 1.0, bytes_per_request: 300.0, disturbed: None };
-        let prediction = Prediction::of(&needs, Some(calibration), 1, Memory::default());
+        let prediction = Prediction::of(&needs, Ok(calibration), 1, Memory::default());
         assert!(prediction.ends.iter().all(|end| end.of == "connections" || end.times.is_none()));
     }
 }

@@ -142,10 +142,14 @@ pub(crate) fn local_ports() -> u64 {
     ports_of(&read("ip_local_port_range"), &read("ip_local_reserved_ports"))
 }
 
-/// For so many seconds a closed connection's port cannot be had for another to the same address (TIME_WAIT; net.ipv4.tcp_tw_reuse).
-pub(crate) fn port_is_taken_for_s(target_is_local: bool) -> u64 {
-    let reuse = fs::read_to_string("/proc/sys/net/ipv4/tcp_tw_reuse").unwrap_or_default();
-    match (reuse.trim(), target_is_local) {
+/// For so many seconds a closed connection's port cannot be had for another to the same address (TIME_WAIT; net.ipv4.tcp_tw_reuse, which
+/// takes timestamps).
+pub(crate) fn port_is_taken_for_s(target_is_loopback: bool) -> u64 {
+    let read = |name: &str| fs::read_to_string(format!("/proc/sys/net/ipv4/{name}")).unwrap_or_default();
+    if read("tcp_timestamps").trim() == "0" {
+        return 60;
+    }
+    match (read("tcp_tw_reuse").trim(), target_is_loopback) {
         ("1", _) | ("2", true) => 1,
         _ => 60,
     }

@@ -33,14 +33,14 @@ use signal_hook::iterator::Signals;
 fn main() -> ExitCode {
     let matches = Cli::command().get_matches();
     let cli = Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
-    restore();
+    let is_restored = restore();
     let result = match &cli.command {
         None => drive(&cli.run),
         Some(Command::Run(args)) => drive(args),
         Some(Command::Sweep(args)) => {
             find(args, matches.subcommand().map(|(_, matches)| SweepArgs::list(matches)).unwrap_or_default())
         }
-        Some(Command::Doctor(args)) => examine(args),
+        Some(Command::Doctor(args)) => examine(args, is_restored),
         Some(Command::Sink(args)) => serve(args),
         Some(Command::Payloads(command)) => payloads(command),
     };
@@ -86,14 +86,16 @@ fn drive(args: &RunArgs) -> anyhow::Result<u8> {
     Ok(if all_is_well || status == exit::INTERRUPTED { status } else { exit::FAILED })
 }
 
-/// What a run with `--tune` left behind that was killed.
-fn restore() {
-    match tuned::restore() {
+/// What a run with `--tune` left behind that was killed; whether all of it is as before.
+fn restore() -> bool {
+    let outcome = tuned::restore();
+    match &outcome {
         Ok(lines) => lines
             .iter()
             .for_each(|line| say(&mut std::io::stderr(), &format!("of a run that was killed: {line}"))),
         Err(error) => say(&mut std::io::stderr(), &format!("blaster: {error}")),
     }
+    outcome.is_ok()
 }
 
 /// Makes this machine ready for a run.
@@ -116,17 +118,17 @@ fn put_back(tuned: Tuned) -> (Vec<String>, bool) {
 }
 
 /// `blaster doctor`.
-fn examine(args: &DoctorArgs) -> anyhow::Result<u8> {
+fn examine(args: &DoctorArgs, is_restored: bool) -> anyhow::Result<u8> {
     if let Some(nodes) = &args.nodes {
         return Err(UsageError::Nodes(nodes.display().to_string()).into());
     }
     if args.undo {
-        return repair("revert.sh", &[]);
+        let status = repair("revert.sh", &[])?;
+        return Ok(if is_restored { status } else { status.max(exit::FAILED) });
     }
     if args.fix {
-        let mut arguments = survey(&mut Settings::new(&args.run, 0)?, &mut doctor::Quiet)?.needs;
-        arguments.new_connections = args.new_connections;
-        let mut arguments = arguments.arguments();
+        let survey = survey(&mut Settings::new(&args.run, 0)?, &mut doctor::Quiet)?;
+        let mut arguments = survey.needs_with(args.new_connections).arguments();
         // Limits are those of the shell, whose next command is the run.
         arguments.extend(["--pid".to_owned(), shell().to_string()]);
         arguments.extend(args.persist.then(|| "--persist".to_owned()));

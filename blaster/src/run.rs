@@ -154,7 +154,7 @@ pub fn run(settings: &mut Settings, observer: &mut impl Observer) -> Result<Repo
 /// Does everything that comes before the start: its connections are open then.
 pub fn prepare(settings: &mut Settings, watch: &mut impl Watch) -> Result<Prepared, RunError> {
     let clock = Clock::start();
-    let Ground { cpus, target_is_local, shards, mut routes } = Ground::of(settings, watch)?;
+    let Ground { cpus, target_is_local, shards, mut routes, .. } = Ground::of(settings, watch)?;
     let shard_cpus = cpus.for_shards(shards);
     check_limits(settings, shards, &demands(settings, &routes))?;
 
@@ -223,6 +223,8 @@ pub fn prepare(settings: &mut Settings, watch: &mut impl Watch) -> Result<Prepar
 struct Ground {
     cpus: Cpus,
     target_is_local: bool,
+    /// By addresses of loopback alone.
+    target_is_loopback: bool,
     shards: usize,
     routes: Vec<Vec<Route>>,
 }
@@ -239,7 +241,8 @@ impl Ground {
             settings.built_in_sink || addresses.iter().flatten().any(|address| is_local(address.ip()));
         let shards = settings.lay_out(cpus.usable.len() as u32, target_is_local && !cpus.explicit)? as usize;
         let routes = routes(settings, &addresses)?;
-        Ok(Self { cpus, target_is_local, shards, routes })
+        let target_is_loopback = addresses.iter().flatten().all(|address| address.ip().is_loopback());
+        Ok(Self { cpus, target_is_local, target_is_loopback, shards, routes })
     }
 }
 
@@ -247,25 +250,46 @@ impl Ground {
 pub struct Survey {
     /// In numbers.
     pub needs: Needs,
+    /// Addresses of this machine that share what goes to one of the target; of several targets the fewest.
+    pub sources: u64,
+    /// An address of a target that no way leads to from here, and why.
+    pub unreachable: Option<(SocketAddr, String)>,
     /// CPUs the process may use.
     pub allowed: Vec<usize>,
     /// Of them those that the run may.
     pub usable: Vec<usize>,
 }
 
+impl Survey {
+    /// With so many new connections a second to one address of the target, from all sources together.
+    pub fn needs_with(&self, new_connections: u64) -> Needs {
+        Needs { new_connections: new_connections.div_ceil(self.sources), ..self.needs }
+    }
+}
+
 /// Finds out what a plan asks of this machine; starts nothing.
 pub fn survey(settings: &mut Settings, watch: &mut impl Watch) -> Result<Survey, RunError> {
-    let Ground { cpus, target_is_local, shards, routes } = Ground::of(settings, watch)?;
+    let Ground { cpus, target_is_local, target_is_loopback, shards, routes } = Ground::of(settings, watch)?;
+    let demands = demands(settings, &routes);
+    let to = routes.iter().flatten().map(|route| route.to).filter(|_| !settings.built_in_sink);
+    let unreachable = |to| sources::reach(to).err().map(|error| (to, error.to_string()));
     let needs = Needs {
         rps: settings.peak_rate().map(|rate| rate.ceil() as u64),
         connections: settings.plan.connections.into(),
-        addresses: evenly(settings.plan.connections.into(), &demands(settings, &routes)),
+        addresses: evenly(settings.plan.connections.into(), &demands),
         new_connections: 0,
         cores: shards as u64,
         sink: settings.built_in_sink,
         local: target_is_local,
+        loopback: target_is_loopback,
     };
-    Ok(Survey { needs, allowed: cpus.allowed, usable: cpus.usable })
+    Ok(Survey {
+        needs,
+        sources: demands.iter().map(|demand| demand.sources.max(1)).min().unwrap_or(1),
+        unreachable: to.filter_map(unreachable).next(),
+        allowed: cpus.allowed,
+        usable: cpus.usable,
+    })
 }
 
 /// How many pairs of addresses would share connections evenly, where the one that gets most gets as many as it does.

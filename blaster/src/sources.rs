@@ -4,7 +4,7 @@
 use std::collections::HashSet;
 use std::fmt;
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::str::FromStr;
 
 use blaster_ring::socket::Route;
@@ -153,7 +153,11 @@ fn from_these(sources: &[IpAddr], targets: &[Vec<SocketAddr>]) -> Result<Vec<Vec
         }
         for Route { to: target, from } in &routes {
             for &ip in from {
-                reach(ip, *target).map_err(|error| SourceError::NoRoute { ip, target: *target, error })?;
+                source_of(ip, *target).map_err(|error| SourceError::NoRoute {
+                    ip,
+                    target: *target,
+                    error,
+                })?;
             }
         }
         Ok(routes)
@@ -170,7 +174,7 @@ fn auto(target: &[SocketAddr], connections: u32) -> Vec<Route> {
 /// At most `wanted` of this machine's addresses to reach `to` from, the kernel's own choice first.
 fn own_addresses(to: SocketAddr, wanted: usize) -> Vec<IpAddr> {
     let unspecified: IpAddr = if to.is_ipv4() { [0; 4].into() } else { [0; 16].into() };
-    let Ok(preferred) = reach(unspecified, to) else { return Vec::new() };
+    let Ok(preferred) = source_of(unspecified, to) else { return Vec::new() };
     let mut addresses = vec![preferred];
     if preferred.is_loopback() && preferred.is_ipv4() {
         // All of 127.0.0.0/8 is this machine's, and none of it stands in a list but the first.
@@ -184,7 +188,7 @@ fn own_addresses(to: SocketAddr, wanted: usize) -> Vec<IpAddr> {
                 .map(|(_, ip)| *ip),
         );
     }
-    addresses.retain(|ip| ip.is_ipv4() == to.is_ipv4() && !is_link_local(*ip) && reach(*ip, to).is_ok());
+    addresses.retain(|ip| ip.is_ipv4() == to.is_ipv4() && !is_link_local(*ip) && source_of(*ip, to).is_ok());
     addresses.truncate(wanted);
     addresses
 }
@@ -194,9 +198,15 @@ fn is_link_local(ip: IpAddr) -> bool {
     matches!(ip, IpAddr::V6(ip) if ip.is_unicast_link_local())
 }
 
+/// Whether there is a way to an address from here; sends nothing.
+pub fn reach(to: SocketAddr) -> io::Result<()> {
+    let any: IpAddr = if to.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() };
+    source_of(any, to).map(drop)
+}
+
 /// Whether there is a route from one address to the other, and which address that is if `from` leaves it open: connecting a
 /// UDP socket looks it up and sends nothing.
-fn reach(from: IpAddr, to: SocketAddr) -> io::Result<IpAddr> {
+fn source_of(from: IpAddr, to: SocketAddr) -> io::Result<IpAddr> {
     let socket = UdpSocket::bind((from, 0))?;
     socket.connect(to)?;
     Ok(socket.local_addr()?.ip())

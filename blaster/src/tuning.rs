@@ -23,6 +23,8 @@ pub struct Needs {
     pub sink: bool,
     /// The target is on this machine.
     pub local: bool,
+    /// At addresses of loopback alone.
+    pub loopback: bool,
 }
 
 /// Closed loop is as fast as answers come; the scripts want a number.
@@ -41,11 +43,13 @@ impl Needs {
         .into_iter()
         .flat_map(|(flag, number)| [flag.to_owned(), number.to_string()])
         .collect();
-        match (self.sink, self.local) {
-            (true, _) => list.push("--sink".to_owned()),
-            (false, true) => list.push("--local".to_owned()),
-            (false, false) => {}
-        }
+        let place = match (self.sink, self.local, self.loopback) {
+            (true, ..) => Some("--sink"),
+            (false, true, true) => Some("--local"),
+            (false, true, false) => Some("--own-address"),
+            (false, false, _) => None,
+        };
+        list.extend(place.map(str::to_owned));
         list
     }
 }

@@ -61,7 +61,7 @@ fn what_lacks_ports_works_after_a_fix_and_all_is_as_before_after_an_undo() {
 fails 2 run
 fails 1 doctor --json "$DIR/doctor.json" >"$DIR/table"
 grep -q '✗ net.ipv4.ip_local_port_range: 100, wanted 150' "$DIR/table"
-grep -q 'gives out *first: ports to one address: it is there for 67 % of the plan' "$DIR/table"
+grep -q 'gives out *first: ports to the target: there for 66 % of the plan' "$DIR/table"
 grep -q '"first": "ports"' "$DIR/doctor.json"
 doctor --fix
 is_ports '1024 65535'
@@ -198,6 +198,42 @@ fn a_doctor_that_is_stopped_leaves_nothing_behind() {
         kill -TERM $asked
         fails 130 wait $asked
         [ -z "$(ls "$DIR/tmp")" ]
+        "#,
+    );
+}
+
+#[test]
+fn what_a_run_raises_for_itself_keeps_no_doctor_from_measuring() {
+    in_namespace(
+        "soft",
+        r#"
+        echo '20000 20999' >/proc/sys/net/ipv4/ip_local_port_range
+        (ulimit -Sn 120; run; doctor >"$DIR/run")
+        grep -q 'can send' "$DIR/run"
+        ! grep -q 'not measured' "$DIR/run"
+        "#,
+    );
+}
+
+#[test]
+fn a_killed_run_that_nobody_buries_is_put_back_too() {
+    in_namespace(
+        "unburied",
+        r#"
+        # Its parent becomes somebody who does not wait for it.
+        (
+            "$BLASTER" run $plan -d 60s --no-progress --tune >"$DIR/run" 2>&1 &
+            echo $! >"$DIR/pid"
+            exec sleep 60
+        ) &
+        parent=$!
+        wait_until has '1024 65535'
+        kill -9 "$(cat "$DIR/pid")"
+        is_unburied() { grep -q '^State:.*Z' "/proc/$(cat "$DIR/pid")/status"; }
+        wait_until is_unburied
+        doctor --undo >"$DIR/said" 2>&1
+        as_before
+        kill $parent
         "#,
     );
 }

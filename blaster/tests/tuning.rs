@@ -482,6 +482,42 @@ fn reserved_ports_are_not_counted() {
 }
 
 #[test]
+fn a_lock_whose_owner_is_gone_or_another_by_now_is_taken_over() {
+    in_shells(
+        "lock",
+        r#"
+        mkdir "$DIR/state.lock"
+        # That number is somebody's, but not who wrote it.
+        echo "1 5 $(cat /proc/sys/kernel/random/boot_id)" >"$DIR/state.lock/pid"
+        apply $plan
+        revert
+        as_before
+        # Nobody is left who could put it back.
+        fails 1 apply $plan --owner 4194304 2>"$DIR/said"
+        grep -q 'is gone' "$DIR/said"
+        as_before
+        "#,
+    );
+}
+
+#[test]
+fn closed_connections_hold_their_ports_where_the_kernel_does_not_reuse_them() {
+    in_shells(
+        "reuse-where",
+        r#"
+        put ipv4/ip_local_port_range '20000 21999'
+        churn='--connections 40 --new-connections 200 --cores 1 --skip descriptors --skip memory'
+        check $churn --local
+        fails 1 check $churn --own-address
+        check --connections 40 --new-connections 20 --cores 1 --skip descriptors --own-address
+        put ipv4/tcp_timestamps 0
+        fails 1 check --connections 40 --new-connections 2000 --cores 1 --skip descriptors --local >"$DIR/said"
+        grep -q 'stops .*tcp_timestamps' "$DIR/said"
+        "#,
+    );
+}
+
+#[test]
 fn two_at_a_time_do_not_mix() {
     in_shells(
         "lock",

@@ -3,7 +3,7 @@
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 
-use blaster::cli::{CpuList, RunArgs, SweepArgs, cpu_list};
+use blaster::cli::{CpuList, RunArgs, SweepArgs, a_second, cpu_list};
 use blaster_core::plan::rate::Rate;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
@@ -163,7 +163,7 @@ pub struct ExamineArgs {
     #[command(flatten)]
     pub run: RunArgs,
     /// New connections a second to one address, all along, of all nodes together, if the target closes them
-    #[arg(long, value_name = "N", default_value_t = 0, help_heading = "Load")]
+    #[arg(long, value_name = "N", default_value = "0", value_parser = a_second, help_heading = "Load")]
     pub new_connections: u64,
 }
 

@@ -22,10 +22,9 @@ fn is_container() -> bool {
         || std::env::var_os("KUBERNETES_SERVICE_HOST").is_some()
 }
 
-/// Bytes that this process may still take: of the machine, or of its control group.
+/// Bytes that the machine has left.
 pub fn memory_available() -> Option<u64> {
-    let machine = fs::read_to_string("/proc/meminfo").ok().and_then(|text| available(&text));
-    [machine, cgroup::memory_left()].into_iter().flatten().min()
+    available(&fs::read_to_string("/proc/meminfo").ok()?)
 }
 
 fn available(meminfo: &str) -> Option<u64> {
@@ -42,7 +41,7 @@ pub(super) fn advice(needs: &Needs, allowed: usize, memory: Memory) -> Vec<Strin
              latency. docker run: --cpuset-cpus instead of --cpus; pod: whole CPUs as both request and limit, with the static CPU manager"
         ));
     }
-    if let (Some(left), Some(wanted)) = (cgroup::memory_left(), memory.wanted)
+    if let (Some(left), Some(wanted)) = (memory.left_by_group, memory.wanted)
         && left < wanted
     {
         lines.push(format!(
@@ -52,16 +51,14 @@ pub(super) fn advice(needs: &Needs, allowed: usize, memory: Memory) -> Vec<Strin
             wanted >> 20,
         ));
     }
-    if let Err(error) = probe() {
-        let filtered = seccomp_filters();
-        lines.push(match (is_container(), filtered) {
-            (_, true) => format!(
-                "a seccomp filter keeps it from io_uring ({error}). docker run: --security-opt seccomp=unconfined, or a profile that also allows \
+    // The error itself is told where the plan is judged.
+    if probe().is_err() && seccomp_filters() {
+        lines.push(
+                "a seccomp filter keeps it from io_uring. docker run: --security-opt seccomp=unconfined, or a profile that also allows \
                  io_uring_setup, io_uring_enter and io_uring_register; pod: securityContext.seccompProfile.type: Unconfined, or Localhost with \
                  such a profile"
-            ),
-            _ => format!("io_uring is not to be had: {error}"),
-        });
+                    .to_owned(),
+            );
     }
     let descriptors = system::hard_limit(Limit::Descriptors);
     if is_container() && descriptors < needs.connections + limits::descriptors_besides(needs.cores) {

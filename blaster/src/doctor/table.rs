@@ -23,7 +23,7 @@ pub fn render(diagnosis: &Diagnosis, width: usize, colour: bool) -> String {
     let mut add = |mark: Option<(&str, &str)>, indent: usize, line: &str| {
         let head = mark.map_or("", |(mark, _)| mark);
         for (index, mut line) in hanging(head, indent, line, width).into_iter().enumerate() {
-            if let Some((mark, tone)) = mark.filter(|_| colour && index == 0) {
+            if let Some((mark, tone)) = mark.filter(|(_, tone)| colour && index == 0 && !tone.is_empty()) {
                 line = line.replacen(mark, &format!("{tone}{mark}{PLAIN}"), 1);
             }
             text.push_str(line.trim_end());
@@ -71,7 +71,8 @@ pub fn render(diagnosis: &Diagnosis, width: usize, colour: bool) -> String {
 fn next_step(diagnosis: &Diagnosis) -> &'static str {
     let mut stops = diagnosis.findings.iter().filter(|finding| finding.state == State::Stops).peekable();
     if stops.peek().is_none() {
-        "what gives out first is not there for all of the plan: lower it, or take more machines (`coordinator`)"
+        "what gives out first is not there for all of the plan: lower it, ask more at once of a connection (-p) if it is CPU, or take more \
+         machines (`coordinator`)"
     } else if stops.any(|finding| finding.settable) {
         "`blaster doctor --fix` with the same plan, as root, sets what can be set; the rest is said above"
     } else {
@@ -116,11 +117,14 @@ fn prediction(diagnosis: &Diagnosis) -> Vec<(&'static str, String)> {
         ));
     }
     let ends: Vec<String> = prediction.ends.iter().map(end).collect();
+    if let Some(why) = &prediction.not_measured {
+        lines.push(("can send", format!("not measured: {why}")));
+    }
     lines.push(("ends", ends.join(" · ")));
     if let Some(first) = prediction.ends.iter().find(|end| Some(&end.what) == prediction.first.as_ref()) {
         let times = first.times.unwrap_or_default();
         let line = if times < 1.0 {
-            format!("{}: it is there for {:.0} % of the plan", name(first), times * 100.0)
+            format!("{}: there for {:.0} % of the plan", name(first), (times * 100.0).floor())
         } else {
             format!("{}, at {} what the plan asks", name(first), multiple(times))
         };
@@ -146,7 +150,7 @@ fn name(end: &End) -> &str {
     match end.what.as_str() {
         "cpu" => "CPU",
         "link" => "the network link",
-        "ports" => "ports to one address",
+        "ports" => "ports to the target",
         other => other,
     }
 }
@@ -190,6 +194,7 @@ mod tests {
                 cores: 1,
                 sink: false,
                 local: false,
+                loopback: false,
             },
             targets: vec!["http://api:3000/events".to_owned()],
             findings: vec![
@@ -204,6 +209,7 @@ mod tests {
             container: vec!["a container's limit, and how to get more of it".to_owned()],
             prediction: Prediction {
                 rps: Some(1_234_567.0),
+                not_measured: None,
                 disturbed: Some(0.3),
                 ends: vec![end("ports", 28_232.0, 0.7058), end("descriptors", 1e6, 25.0)],
                 first: Some("ports".to_owned()),
@@ -224,7 +230,7 @@ mod tests {
             ] {
                 assert!(text.contains(part), "{part}: {text}");
             }
-            assert!(text.contains("71 %") && text.contains("not ready"), "{text}");
+            assert!(text.contains("70 %") && text.contains("not ready"), "{text}");
         }
     }
 

@@ -65,10 +65,14 @@ impl Scripts {
     pub fn new() -> io::Result<Self> {
         // Nobody can have guessed the name; a folder that is there already would not be written into.
         let folder = std::env::temp_dir().join(format!("blaster-tuning-{:016x}", crate::random_seed()));
-        DirBuilder::new().mode(0o700).create(&folder)?;
-        let scripts = Self { folder };
+        let named = |error: io::Error| {
+            let path = folder.display();
+            io::Error::new(error.kind(), format!("cannot write {path}: {error}: TMPDIR names another place"))
+        };
+        DirBuilder::new().mode(0o700).create(&folder).map_err(named)?;
+        let scripts = Self { folder: folder.clone() };
         for (name, text) in FILES {
-            fs::write(scripts.folder.join(name), text)?;
+            fs::write(scripts.folder.join(name), text).map_err(named)?;
         }
         Ok(scripts)
     }
@@ -139,6 +143,7 @@ mod tests {
         cores: 2,
         sink: false,
         local: true,
+        loopback: true,
     };
 
     #[test]

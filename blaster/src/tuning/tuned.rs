@@ -33,7 +33,7 @@ pub struct Tuned {
 pub enum TuneError {
     /// The scripts cannot be run.
     #[error("cannot run the tuning scripts: {0}")]
-    Scripts(#[from] io::Error),
+    Scripts(io::Error),
     /// They could not, or would not.
     #[error("--tune: {0}")]
     Refused(String),
@@ -46,6 +46,12 @@ pub enum TuneError {
     /// Not all is as it was.
     #[error("the machine could not be put back: {0}")]
     NotPutBack(String),
+}
+
+impl From<io::Error> for TuneError {
+    fn from(error: io::Error) -> Self {
+        Self::Scripts(error)
+    }
 }
 
 fn state_path() -> PathBuf {
@@ -92,10 +98,15 @@ impl Drop for Tuned {
 
 /// What a script advises, as it is done from here.
 pub fn in_own_words(said: &str) -> String {
-    said.replace("say --allow-shared", "do it once with `blaster doctor --fix --allow-shared`")
+    let script = |word: &str| word.starts_with("revert.sh");
+    let words = said
+        .replace("say --allow-shared", "do it once with `blaster doctor --fix --allow-shared`")
+        .replace("; or raise it otherwise and --skip it here", "")
         .replace("--state FILE", "BLASTER_STATE=FOLDER")
-        .replace("--state", "BLASTER_STATE=FOLDER")
-        .replace("revert.sh", "blaster doctor --undo")
+        .replace("--state", "BLASTER_STATE=FOLDER");
+    // In a path it is a file.
+    let own = |word: &str| word.replacen("revert.sh", "blaster doctor --undo", usize::from(script(word)));
+    words.split_inclusive(char::is_whitespace).map(own).collect()
 }
 
 /// What apply.sh says it set.
@@ -122,8 +133,10 @@ fn wait_for_script(state: &Path) {
     let mut lock = state.as_os_str().to_owned();
     lock.push(".lock/pid");
     let is_at_work = || {
-        let pid = fs::read_to_string(&lock).unwrap_or_default();
-        !pid.trim().is_empty() && Path::new("/proc").join(pid.trim()).exists()
+        let text = fs::read_to_string(&lock).unwrap_or_default();
+        let mut words = text.split_whitespace();
+        let (pid, started, boot) = (words.next(), words.next(), words.next());
+        pid.zip(started).is_some_and(|(pid, started)| is_alive(pid, started, boot))
     };
     let until = Instant::now() + SCRIPT_MAX;
     while is_at_work() && Instant::now() < until {
@@ -134,12 +147,12 @@ fn wait_for_script(state: &Path) {
 /// Puts back what a run left behind that was killed. What was put back, a line each.
 pub fn restore() -> Result<Vec<String>, TuneError> {
     let state = state_path();
-    if !state.exists() || owner(&state).is_some() {
+    if owner(&state).is_some() {
         return Ok(Vec::new());
     }
-    // One that is just being tuned has no owner yet.
+    // What is just being tuned has no owner yet, nor a record; what a killed run has just begun ends, and leaves one.
     wait_for_script(&state);
-    if owner(&state).is_some() {
+    if !state.exists() || owner(&state).is_some() {
         return Ok(Vec::new());
     }
     revert(&Scripts::new()?, &state)
@@ -155,12 +168,18 @@ fn owner(state: &Path) -> Option<u32> {
     let text = fs::read_to_string(state).ok()?;
     let mut parts = text.lines().find_map(|line| line.strip_prefix("owner|"))?.split('|');
     let (pid, started) = (parts.next()?, parts.next()?);
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    // Behind the name, which may have anything in it, the 20th field; a later process of that number began later.
-    let is_it = stat.rsplit_once(") ")?.1.split(' ').nth(19)? == started;
-    let same_boot = text.lines().rev().find_map(|line| line.strip_prefix("boot|"))
-        == fs::read_to_string("/proc/sys/kernel/random/boot_id").ok().as_deref().map(str::trim);
-    if is_it && same_boot { pid.parse().ok() } else { None }
+    let boot = text.lines().rev().find_map(|line| line.strip_prefix("boot|"));
+    if is_alive(pid, started, boot) { pid.parse().ok() } else { None }
+}
+
+/// Whether it is still there, and not only its number, or its body that nobody has buried.
+fn is_alive(pid: &str, started: &str, boot: Option<&str>) -> bool {
+    let this_boot = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    // Behind the name, which may have anything in it: how it stands, and as the 20th when it began, in ticks since the boot.
+    let Some((_, fields)) = stat.rsplit_once(") ") else { return false };
+    let is_dead = fields.starts_with(['Z', 'X']);
+    !is_dead && fields.split(' ').nth(19) == Some(started) && boot == Some(this_boot.trim())
 }
 
 #[cfg(test)]
