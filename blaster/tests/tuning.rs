@@ -17,6 +17,8 @@ put() { echo "$2" >"/proc/sys/net/$1"; }
 all() { for name in ipv4/ip_local_port_range ipv4/ip_local_reserved_ports core/somaxconn ipv4/tcp_max_syn_backlog; do get $name; done; }
 # fails STATUS COMMAND…: it must end so.
 fails() { wanted=$1; shift; status=0; "$@" || status=$?; [ "$status" = "$wanted" ]; }
+# What this shell would write into a lock.
+own() { echo "$$ $(sed 's/.*) //' /proc/$$/stat | awk '{ print $20 }') $(cat /proc/sys/kernel/random/boot_id)"; }
 put core/somaxconn 4096
 all >"$DIR/before"
 as_before() { all | cmp - "$DIR/before"; [ ! -e "$DIR/state" ]; [ ! -e "$DIR/state.lock" ]; }
@@ -484,7 +486,7 @@ fn reserved_ports_are_not_counted() {
 #[test]
 fn a_lock_whose_owner_is_gone_or_another_by_now_is_taken_over() {
     in_shells(
-        "lock",
+        "lock-of",
         r#"
         mkdir "$DIR/state.lock"
         # That number is somebody's, but not who wrote it.
@@ -523,13 +525,13 @@ fn two_at_a_time_do_not_mix() {
         "lock",
         r#"
         mkdir "$DIR/state.lock"
-        echo $$ >"$DIR/state.lock/pid"
+        own >"$DIR/state.lock/pid"
         fails 1 apply $plan
         rm -r "$DIR/state.lock"
         as_before
         # One that has not yet written its number is not taken for a dead one, until it would have long done so.
         mkdir "$DIR/state.lock"
-        { sleep 0.5; echo $$ >"$DIR/state.lock/pid"; } &
+        { sleep 0.5; own >"$DIR/state.lock/pid"; } &
         fails 1 apply $plan --skip 'stolen CPU time'
         rm -r "$DIR/state.lock"
         as_before
