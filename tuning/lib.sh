@@ -393,13 +393,13 @@ write_target() {
 write_file() { printf '%s\n' "$2" >"$1"; }
 unlimited() { say "$1" | sed 's/-1/unlimited/g'; }
 
-# The shell that calls, behind those who only make it root.
+# The shell that calls, behind those who only make it root; who comes from without a container is not to be seen.
 shell_that_calls() {
   process=$PPID
   while case $(cat "/proc/$process/comm" 2>/dev/null) in sudo | su | doas | pkexec) ;; *) false ;; esac; do
     process=$(sed 's/.*) //' "/proc/$process/stat" | awk '{ print $2 }')
   done
-  say "$process"
+  if [ -d "/proc/$process" ]; then say "$process"; else say $$; fi
 }
 
 # is_alive PID STARTED BOOT: whether that process is still there, and not only its number, or its body.
