@@ -61,6 +61,10 @@ impl<W: io::Write> IntervalLog<W> {
 
     /// Says of intervals of which a share of the run was missing that it was: their histograms are those of the rest.
     pub fn mark_gaps(&mut self, rows: &[IntervalRow]) -> io::Result<()> {
+        for row in rows.iter().filter(|row| row.of_earlier > 0) {
+            let (count, at) = (row.of_earlier, row.t_s);
+            writeln!(self.out, "#[Late: {count} requests in the interval at {at:.3} are of earlier ones]")?;
+        }
         for row in rows.iter().filter(|row| row.missing > 0.0) {
             writeln!(
                 self.out,

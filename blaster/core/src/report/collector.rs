@@ -120,9 +120,19 @@ pub struct IntervalRow {
     /// The share of the run that was missing in it, with nodes that were lost.
     #[serde(default, skip_serializing_if = "is_none_missing")]
     pub missing: f64,
+    /// Requests that came due in it and stand in a later row: a node that was cut off told of them when it was no longer waited for.
+    #[serde(default, skip_serializing_if = "is_none")]
+    pub told_late: u64,
+    /// So many of those that stand here as due came due in earlier seconds, likewise.
+    #[serde(default, skip_serializing_if = "is_none")]
+    pub of_earlier: u64,
     /// Whether it kept each objective of the run by itself, in the order of the report's `slo`; none where nothing ended in it.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub slo: Vec<Option<bool>>,
+}
+
+fn is_none(count: &u64) -> bool {
+    *count == 0
 }
 
 fn is_none_missing(share: &f64) -> bool {
@@ -130,6 +140,11 @@ fn is_none_missing(share: &f64) -> bool {
 }
 
 impl IntervalRow {
+    /// Whether it has all of its second, and nothing else.
+    pub fn is_whole(&self) -> bool {
+        self.missing == 0.0 && self.told_late == 0 && self.of_earlier == 0
+    }
+
     /// Nothing came due, was sent, or ended in it.
     fn is_empty(&self) -> bool {
         self.scheduled + self.sent + self.unsent + self.completed + self.errors == 0
