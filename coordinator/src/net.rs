@@ -36,7 +36,7 @@ const HANDSHAKE_MAX: Duration = Duration::from_secs(5);
 const STRANGER_MAX: Duration = Duration::from_secs(2);
 
 /// Longest wait for what was said last to arrive.
-const FAREWELL_MAX: Duration = Duration::from_millis(500);
+pub const FAREWELL_MAX: Duration = Duration::from_millis(500);
 
 /// Strangers at the door at a time, of all addresses and of one; those beyond are not heard.
 const HANDSHAKES_MAX: usize = 64;
@@ -146,8 +146,8 @@ pub async fn accept(
             let shaken = timeout(STRANGER_MAX, welcome(incoming)).await;
             drop((own, place));
             match shaken {
-                Ok(Ok((connection, streams))) => {
-                    let link = Link::run(number, connection, streams, heard);
+                Ok(Ok(shaken)) => {
+                    let link = Link::run(number, shaken, heard);
                     let _ = links.send((number, from, link));
                 }
                 Ok(Err(error)) => log(format!("refused {from}: {}", refusal(&error))),
@@ -157,19 +157,17 @@ pub async fn accept(
     }
 }
 
-async fn welcome(incoming: Incoming) -> Result<(Connection, (SendStream, RecvStream)), ConnectionError> {
+async fn welcome(incoming: Incoming) -> Result<Shaken, ConnectionError> {
     let connection = incoming.accept()?.await?;
     let streams = connection.accept_bi().await?;
     Ok((connection, streams))
 }
 
-/// Connects to an agent. Its words go to `heard` under `number`.
-pub async fn connect(
-    endpoint: &Endpoint,
-    address: SocketAddr,
-    number: u64,
-    heard: Sender<(u64, Heard)>,
-) -> Result<Link, ConnectError> {
+/// A connection that stands, and the stream to talk over.
+pub type Shaken = (Connection, (SendStream, RecvStream));
+
+/// Connects to an agent; [`Link::run`] goes on with that.
+pub async fn connect(endpoint: &Endpoint, address: SocketAddr) -> Result<Shaken, ConnectError> {
     let connecting =
         endpoint.connect(address, trust::AGENT).map_err(|error| ConnectError::Other(error.to_string()))?;
     let shaken = timeout(HANDSHAKE_MAX, async {
@@ -177,11 +175,10 @@ pub async fn connect(
         let streams = connection.open_bi().await?;
         Ok((connection, streams))
     });
-    let (connection, streams) = match shaken.await {
-        Ok(shaken) => shaken.map_err(|error| ConnectError::of(&error))?,
-        Err(_) => return Err(ConnectError::Silent),
-    };
-    Ok(Link::run(number, connection, streams, heard))
+    match shaken.await {
+        Ok(shaken) => shaken.map_err(|error| ConnectError::of(&error)),
+        Err(_) => Err(ConnectError::Silent),
+    }
 }
 
 impl Link {
@@ -207,14 +204,10 @@ impl Link {
         self.connection.close(VarInt::from_u32(0), why.as_bytes());
     }
 
-    fn run(
-        number: u64,
-        connection: Connection,
-        streams: (SendStream, RecvStream),
-        heard: Sender<(u64, Heard)>,
-    ) -> Self {
+    /// Takes a connection up. What the other side says goes to `heard` under `number`.
+    pub fn run(number: u64, shaken: Shaken, heard: Sender<(u64, Heard)>) -> Self {
         let (frames, outbox) = unbounded_channel();
-        let (sending, receiving) = streams;
+        let (connection, (sending, receiving)) = shaken;
         tokio::spawn(write(sending, outbox));
         tokio::spawn(read_datagrams(number, connection.clone(), heard.clone()));
         tokio::spawn(read(number, connection.clone(), receiving, heard));
@@ -340,7 +333,7 @@ fn farewell(error: &ConnectionError) -> String {
     match error {
         ConnectionError::TimedOut => format!("nothing was heard for {} s", IDLE_MAX_MS / 1_000),
         ConnectionError::ApplicationClosed(close) => String::from_utf8_lossy(&close.reason).into_owned(),
-        ConnectionError::Reset => "it was started anew".to_owned(),
+        ConnectionError::Reset => "it knows nothing of this connection any more".to_owned(),
         error => match ConnectError::of(error) {
             ConnectError::Silent => "nothing was heard".to_owned(),
             other => other.to_string(),

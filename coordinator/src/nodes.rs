@@ -2,13 +2,15 @@
 
 use std::collections::HashMap;
 use std::io;
-use std::net::SocketAddr;
+use std::time::Duration;
 
 use blaster_core::time::Nanos;
 use blaster_ring::system;
 use coordinator_protocol::message::{Datagram, ToAgent, ToLeader, decode, encode};
 use quinn::Endpoint;
 use tokio::sync::mpsc::{Receiver, Sender, UnboundedReceiver, UnboundedSender, channel, unbounded_channel};
+use tokio::task::JoinSet;
+use tokio::time::{sleep, timeout};
 
 use crate::hosts::Host;
 use crate::net::{self, ConnectError, Heard, Link};
@@ -16,6 +18,9 @@ use crate::secret::Secret;
 
 /// Words of agents that wait to be heard; beyond them agents wait.
 const HEARD_MAX: usize = 4096;
+
+/// Between the attempts to reach a node at one of its addresses and at the next.
+const ATTEMPT_EVERY: Duration = Duration::from_millis(250);
 
 /// Links to all nodes.
 pub struct Nodes {
@@ -135,21 +140,23 @@ impl Nodes {
 
     /// Lets what was said leave, then closes all links.
     pub async fn close(self) {
-        for (_, link) in &self.links {
-            if let Some(link) = link {
-                link.finish().await;
-            }
+        let mut farewells = JoinSet::new();
+        for link in self.links.into_iter().filter_map(|(_, link)| link) {
+            farewells.spawn(async move { link.finish().await });
         }
-        self.v4.close(0_u32.into(), b"the leader is done");
-        self.v4.wait_idle().await;
-        if let Some(v6) = self.v6 {
-            v6.close(0_u32.into(), b"the leader is done");
-            v6.wait_idle().await;
+        farewells.join_all().await;
+        let endpoints = [Some(self.v4), self.v6];
+        for endpoint in endpoints.iter().flatten() {
+            endpoint.close(0_u32.into(), b"the leader is done");
+        }
+        for endpoint in endpoints.iter().flatten() {
+            // Whoever is frozen does not say that it heard.
+            let _ = timeout(net::FAREWELL_MAX, endpoint.wait_idle()).await;
         }
     }
 }
 
-/// Tries the addresses of a name one after another.
+/// Tries the addresses of a name, each a moment after the one before, and takes the first that answers (as RFC 8305 does it for TCP).
 async fn open(
     host: &Host,
     v4: &Endpoint,
@@ -157,16 +164,25 @@ async fn open(
     number: u64,
     heard: Sender<(u64, Heard)>,
 ) -> Result<Link, ConnectError> {
-    let addresses: Vec<SocketAddr> = tokio::net::lookup_host((host.host.as_str(), host.port))
+    let addresses = tokio::net::lookup_host((host.host.as_str(), host.port))
         .await
-        .map_err(|error| ConnectError::Name(error.to_string()))?
-        .collect();
-    let mut latest = ConnectError::Name("it has no address".to_owned());
+        .map_err(|error| ConnectError::Name(error.to_string()))?;
+    let mut attempts = JoinSet::new();
     for address in addresses {
-        let Some(endpoint) = (if address.is_ipv6() { v6 } else { Some(v4) }) else { continue };
-        match net::connect(endpoint, address, number, heard.clone()).await {
-            Ok(link) => return Ok(link),
-            Err(error) => latest = error,
+        let Some(endpoint) = (if address.is_ipv6() { v6 } else { Some(v4) }).cloned() else { continue };
+        let wait = ATTEMPT_EVERY * attempts.len() as u32;
+        attempts.spawn(async move {
+            sleep(wait).await;
+            net::connect(&endpoint, address).await
+        });
+    }
+    let mut latest = ConnectError::Name("it has no address".to_owned());
+    while let Some(attempt) = attempts.join_next().await {
+        match attempt {
+            // The others are given up with the set.
+            Ok(Ok(shaken)) => return Ok(Link::run(number, shaken, heard)),
+            Ok(Err(error)) => latest = error,
+            Err(_) => {}
         }
     }
     Err(latest)
