@@ -194,7 +194,7 @@ pub fn width() -> usize {
     size.map_or(WIDTH_DEFAULT, |(terminal_size::Width(columns), _)| usize::from(columns))
 }
 /// Signals that ask for the end: a terminal that hangs up is one of them, unless whoever started this (`nohup`) does not care.
-pub(crate) fn stopping() -> Vec<i32> {
+pub fn stopping() -> Vec<i32> {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
     let mask = ignored.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or_default();

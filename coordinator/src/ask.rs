@@ -31,6 +31,8 @@ const COMPARE_EVERY: Duration = Duration::from_millis(10);
 pub(crate) struct Answer {
     pub(crate) name: String,
     pub(crate) said: Result<ToLeader, String>,
+    /// Another name of the same agent.
+    same_as: Option<String>,
     offset: Option<Offset>,
 }
 
@@ -132,9 +134,17 @@ pub(crate) async fn ask(
     let answer = |((host, said), clock): ((&Host, Option<_>), &ClockFilter)| Answer {
         name: host.to_string(),
         said: said.unwrap_or_else(|| Err("no answer".to_owned())),
+        same_as: None,
         offset: clock.offset(now),
     };
-    Ok(hosts.iter().zip(said).zip(&clocks).map(answer).collect())
+    let mut answers: Vec<Answer> = hosts.iter().zip(said).zip(&clocks).map(answer).collect();
+    for index in 1..answers.len() {
+        let (before, from_here) = answers.split_at_mut(index);
+        let agent = from_here[0].status().map(|status| status.agent);
+        let same = before.iter().find(|other| agent.is_some() && other.status().map(|s| s.agent) == agent);
+        from_here[0].same_as = same.map(|other| other.name.clone());
+    }
+    Ok(answers)
 }
 
 impl Answer {
@@ -150,6 +160,14 @@ impl Answer {
         match (&self.said, self.status()) {
             (Err(why), _) => Some(why.clone()),
             (_, None) => Some("it gave an answer that makes no sense".to_owned()),
+            (_, Some(status)) if status.version != env!("CARGO_PKG_VERSION") => Some(format!(
+                "it runs version {}, this is {}: run the same version on all nodes",
+                status.version,
+                env!("CARGO_PKG_VERSION")
+            )),
+            _ if self.same_as.is_some() => {
+                self.same_as.as_ref().map(|other| format!("it is the agent that {other} is: name it once"))
+            }
             (_, Some(status)) if !status.problems.is_empty() => Some(status.problems.join("; ")),
             (_, Some(Status { holder: Some(holder), .. })) => {
                 Some(format!("{} has its run, for {}", holder.leader, holder.held))

@@ -14,13 +14,13 @@ use blaster::settings::Settings;
 use blaster_core::report::units::{grouped, rate};
 use clap::ArgMatches;
 use coordinator_protocol::leader::Failure;
-use coordinator_protocol::message::{RunId, Status, Task, ToAgent, ToLeader};
+use coordinator_protocol::message::{RunId, Status, Task, ToAgent, ToLeader, encode};
 use coordinator_protocol::shares::{Wish, weights};
 use serde_json::{Value, json};
 
 use crate::ask::{Answer, Patience, ask, hosts_of, put};
 use crate::cli::ExamineArgs;
-use crate::facts::{pack, unpack};
+use crate::facts::unpack;
 use crate::hosts::Host;
 use crate::plan::{LeadError, one_of, random, wish};
 
@@ -58,12 +58,12 @@ pub async fn doctor(args: &ExamineArgs, matches: &ArgMatches) -> anyhow::Result<
         run: RunId(random()),
         preparation: 0,
         args: RunArgs::list(matches),
-        files: pack(&gathering.into_bundle()),
+        files: encode(&gathering.into_bundle()),
         seed: settings.plan.seed,
         index: 0,
         weights,
     };
-    let there: Vec<usize> = (0..hosts.len()).filter(|&node| statuses[node].status().is_some()).collect();
+    let there: Vec<usize> = (0..hosts.len()).filter(|&node| statuses[node].problem().is_none()).collect();
     let question = |position: usize| ToAgent::Examine {
         task: Box::new(Task { index: there[position] as u32, ..task.clone() }),
         new_connections: (args.new_connections as f64 * shares[there[position]]).ceil() as u64,

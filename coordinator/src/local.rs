@@ -173,7 +173,10 @@ const LOOK_EVERY: Duration = Duration::from_millis(10);
 /// A file that is gone with its last user.
 fn nameless_file() -> io::Result<File> {
     let path = std::env::temp_dir().join(format!("coordinator-{:032x}.log", random()));
-    let file = File::options().read(true).write(true).create_new(true).open(&path)?;
+    let opened = File::options().read(true).write(true).create_new(true).open(&path);
+    let file = opened.map_err(|error| {
+        io::Error::new(error.kind(), format!("{}: {error}: TMPDIR names another place", path.display()))
+    })?;
     fs::remove_file(&path)?;
     Ok(file)
 }

@@ -72,6 +72,11 @@ fn drive(args: &LeadArgs, matches: &ArgMatches) -> anyhow::Result<u8> {
     } else {
         show(&mut std::io::stdout(), std::io::stdout().is_terminal(), &report, footer)
     };
+    let is_shown = shown
+        .inspect_err(|error| {
+            say(&mut std::io::stderr(), &format!("coordinator: cannot print the summary: {error}"));
+        })
+        .is_ok();
     for error in &errors {
         say(&mut std::io::stderr(), &format!("coordinator: {error}"));
     }
@@ -82,7 +87,7 @@ fn drive(args: &LeadArgs, matches: &ArgMatches) -> anyhow::Result<u8> {
     if failure.is_some() {
         return Ok(exit::FAILED);
     }
-    Ok(if errors.is_empty() && shown.is_ok() || status == exit::INTERRUPTED { status } else { exit::FAILED })
+    Ok(if errors.is_empty() && is_shown || status == exit::INTERRUPTED { status } else { exit::FAILED })
 }
 
 /// `coordinator sweep`.
@@ -166,7 +171,9 @@ fn say(out: &mut impl Write, line: &str) {
 fn failure_status(error: &anyhow::Error) -> u8 {
     match error.downcast_ref::<LeadError>() {
         Some(LeadError::Failed(Failure::Interrupted)) => exit::INTERRUPTED,
-        Some(LeadError::Failed(Failure::Nodes { .. } | Failure::Lost { .. })) => exit::FAILED,
+        Some(LeadError::Failed(Failure::Nodes { .. } | Failure::Lost { .. } | Failure::NoneLeft(_))) => {
+            exit::FAILED
+        }
         Some(_) => exit::USAGE,
         None if error.is::<UsageError>() => exit::USAGE,
         None if matches!(error.downcast_ref(), Some(ResultError::Open { .. })) => exit::USAGE,
