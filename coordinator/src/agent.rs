@@ -121,7 +121,7 @@ impl Host {
             agent: random() as u64,
             version: env!("CARGO_PKG_VERSION").to_owned(),
             kernel: system::kernel_release(),
-            cores: bounds.cpus.len() as u32,
+            cores: bounds.cores.as_ref().unwrap_or(&bounds.cpus).len() as u32,
             max_rps: args.max_rps.map(|rate| rate.per_second()),
             allowed: args.allow_targets.iter().map(ToString::to_string).collect(),
             problems: blaster::limits::check(1, 64, &[])

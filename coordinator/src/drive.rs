@@ -18,7 +18,7 @@ use blaster_core::time::Nanos;
 use blaster_ring::system;
 use coordinator_protocol::agent::Ended;
 use coordinator_protocol::delta::Delta;
-use coordinator_protocol::message::{First, Ready, Task};
+use coordinator_protocol::message::{First, Ready, Task, decode};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
 use crate::allowed::{Allowed, admits};
@@ -236,8 +236,7 @@ pub fn understand(task: &Task, bounds: &Bounds) -> Result<Part, String> {
     // Of an error of clap the first line says what is wrong; the others are about a command line that is not here.
     let first_line = |error: clap::Error| error.to_string().lines().next().unwrap_or_default().to_owned();
     let args = RunArgs::from_list(&list).map_err(first_line)?;
-    let files: Bundle =
-        serde_json::from_slice(&task.files).map_err(|error| format!("its files are unreadable: {error}"))?;
+    let files: Bundle = decode(&task.files).map_err(|error| format!("its files are unreadable: {error}"))?;
     let place = Place { index: task.index as usize, weights: task.weights.clone() };
     if place.index >= place.weights.len() || place.weights.contains(&0) {
         return Err("it has no place among the nodes: this is a bug, please report it".to_owned());
@@ -297,13 +296,14 @@ fn go_on(
     }
     let ended = match running.finish() {
         Ok(ended) => Ended {
+            lapsed: ended.lapsed,
             first: First {
                 due: ended.first_due.map(|at| clock.to_monotonic(at)),
                 sent: ended.first_sent.map(|at| clock.to_monotonic(at)),
             },
             report: Ok(pack(&without_histograms(ended.report()))),
         },
-        Err(error) => Ended { first: First::default(), report: Err(error.to_string()) },
+        Err(error) => Ended { first: First::default(), lapsed: false, report: Err(error.to_string()) },
     };
     let _ = tell.send(Happening::Ended(Box::new(ended)));
 }

@@ -23,6 +23,18 @@ pub struct Gatherer {
     spare: Vec<Recorder>,
     /// So many a run has at most, with its draining.
     intervals_max: u32,
+    late: Vec<Late>,
+}
+
+/// What came when its interval was no longer waited for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Late {
+    /// Where it belongs.
+    pub of: u32,
+    /// Where it stands.
+    pub stands_in: u32,
+    /// Requests that came due.
+    pub due: u64,
 }
 
 /// What one node's deltas come to.
@@ -37,6 +49,8 @@ pub struct Tally {
     pub latest: Latest,
     /// It is waited for no longer.
     given_up: bool,
+    /// The last interval that it told of anything due in.
+    last_due: u32,
 }
 
 /// One interval of a node, as far as its shards have said.
@@ -59,6 +73,7 @@ struct Shard {
     /// The first interval it has not said.
     next: Option<u32>,
     ended: bool,
+    given_up: bool,
     /// At the ends of intervals that are not finished, and of the last that is.
     gauges: VecDeque<(u32, Gauges)>,
     at_last: Gauges,
@@ -111,6 +126,7 @@ impl Gatherer {
             done: 0,
             spare: Vec::new(),
             intervals_max,
+            late: Vec::new(),
         }
     }
 
@@ -150,8 +166,15 @@ impl Gatherer {
             return Ok(());
         };
         shard.next = Some(interval + 1);
+        if self.scratch.main_classes().iter().any(|class| class.scheduled > 0) {
+            tally.last_due = tally.last_due.max(interval);
+        }
         // What comes after its interval was given up counts in the first that was not.
-        let interval = interval.max(self.done);
+        let (of, interval) = (interval, interval.max(self.done));
+        if of < interval {
+            let due = self.scratch.main_classes().iter().map(|class| class.scheduled).sum();
+            self.late.push(Late { of, stands_in: interval, due });
+        }
         shard.gauges.push_back((interval, gauges));
         tally.latest.note(interval, delta, self.scratch.main_classes());
         delta.add_to(self.pending(interval));
@@ -202,7 +225,8 @@ impl Gatherer {
         if std::mem::replace(&mut tally.given_up, true) {
             return;
         }
-        tally.shards.iter_mut().for_each(|shard| shard.ended = true);
+        // What it had open is nobody's to know.
+        tally.shards.iter_mut().for_each(|shard| (shard.ended, shard.given_up) = (true, true));
         self.finish_complete();
     }
 
@@ -236,7 +260,7 @@ impl Gatherer {
                 sum = Gauges(
                     sum.0 + shard.at_last.0,
                     sum.1 + shard.at_last.1,
-                    sum.2.saturating_add(shard.at_last.2),
+                    sum.2.saturating_add(if shard.given_up { 0 } else { shard.at_last.2 }),
                 );
             }
             recorder.interval = Some(self.done);
@@ -260,6 +284,11 @@ impl Gatherer {
         self.collector.take_finished_intervals()
     }
 
+    /// What came too late for its own row.
+    pub fn late(&self) -> &[Late] {
+        &self.late
+    }
+
     /// What a node's deltas come to.
     pub fn tally(&self, node: usize) -> &Tally {
         &self.nodes[node]
@@ -278,6 +307,7 @@ impl Tally {
             classes: vec![Requests::default(); classes + 1],
             next: None,
             ended: false,
+            given_up: false,
             gauges: VecDeque::new(),
             at_last: Gauges::default(),
         };
@@ -287,7 +317,13 @@ impl Tally {
             events: Events::default(),
             latest: Latest::default(),
             given_up: false,
+            last_due: 0,
         }
+    }
+
+    /// The last interval in which something came due.
+    pub fn last_due(&self) -> u32 {
+        self.last_due
     }
 
     /// Intervals of which every shard has said something; of a node that stopped, the last is the one it stopped in.

@@ -3,6 +3,7 @@
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::Context;
+use blaster::console;
 use blaster::run::timestamp;
 use blaster_core::load::worker::INTERVAL;
 use blaster_core::plan::Load;
@@ -15,10 +16,11 @@ use blaster_ring::system;
 use coordinator_protocol::leader::{self, Act, Failure, Handed, Leader, State};
 use coordinator_protocol::message::{First, ToLeader};
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 use tokio::time::{MissedTickBehavior, interval, sleep};
 
 use crate::facts::{NodeFacts, cores_of, environment_of, plan_of, unpack};
-use crate::gather::Gatherer;
+use crate::gather::{Gatherer, Late};
 use crate::nodes::{Nodes, Word};
 use crate::plan::{LeadError, Plan};
 
@@ -80,12 +82,14 @@ struct Led<'a> {
     stopped: Option<Nanos>,
     /// Of every node: whether its intervals are waited for.
     ended: Vec<bool>,
+    /// When each last said what it saw.
+    told: Vec<Nanos>,
 }
 
 impl<'a> Led<'a> {
     fn new(plan: Plan, nodes: Nodes, onlooker: &'a mut dyn Onlooker) -> Self {
         let leader = Leader::new(plan.config.clone(), system::monotonic());
-        let ended = vec![false; plan.hosts.len()];
+        let (ended, told) = (vec![false; plan.hosts.len()], vec![Nanos::ZERO; plan.hosts.len()]);
         Self {
             plan,
             leader,
@@ -95,12 +99,12 @@ impl<'a> Led<'a> {
             started_at: SystemTime::now(),
             stopped: None,
             ended,
+            told,
         }
     }
 
     async fn go(&mut self) -> anyhow::Result<(Report, Option<Failure>)> {
-        let mut interrupt = signal(SignalKind::interrupt()).context("cannot take over signals")?;
-        let mut terminate = signal(SignalKind::terminate()).context("cannot take over signals")?;
+        let mut asked_to_stop = stop_signals().context("cannot take over signals")?;
         let mut second = interval(Duration::from_secs(1));
         let mut look = interval(LOOK_EVERY);
         for ticks in [&mut second, &mut look] {
@@ -111,8 +115,7 @@ impl<'a> Led<'a> {
             let timeout = self.leader.timeout();
             tokio::select! {
                 biased;
-                _ = interrupt.recv() => self.stop(),
-                _ = terminate.recv() => self.stop(),
+                Some(()) = asked_to_stop.recv() => self.stop(),
                 (node, word) = self.nodes.next() => self.hear(node, word),
                 () = until(timeout) => self.leader.handle_timeout(system::monotonic()),
                 _ = second.tick() => self.show(),
@@ -157,17 +160,13 @@ impl<'a> Led<'a> {
 
     /// What the protocol does not look into: a report that cannot be read is none, and one of a run that was cut short says that it was.
     fn look_into(&mut self, node: usize, now: Nanos, mut message: ToLeader) -> ToLeader {
-        if let ToLeader::Ended { run, report, .. } = &mut message
+        if let ToLeader::Ended { run, lapsed, report, .. } = &mut message
             && *run == self.plan.config.task.run
             && let Ok(packed) = report
         {
             match unpack::<Report>(packed) {
                 None => *report = Err("its report cannot be read".to_owned()),
-                Some(report) if report.interrupted => {
-                    let why =
-                        "it stopped before the end: somebody stopped it (`coordinator stop`), or its agent";
-                    self.leader.handle_stopped_early(node, now, why);
-                }
+                Some(report) if report.interrupted => self.leader.handle_stopped_early(node, now, *lapsed),
                 Some(_) => {}
             }
         }
@@ -181,6 +180,7 @@ impl<'a> Led<'a> {
                 Act::Say(node, message) => self.nodes.say(node, &message),
                 Act::Ping(node) => self.nodes.ping(node),
                 Act::Merge(node, delta) => {
+                    self.told[node] = system::monotonic();
                     let latest = self.latest_interval();
                     let gatherer = self.gatherer.as_mut().expect("nothing is seen before the start");
                     if let Err(error) = gatherer.merge(node, &delta, latest) {
@@ -303,6 +303,7 @@ impl<'a> Led<'a> {
             .map(|second| gaps.iter().map(|gap| gap.missing_in(second, length_s)).sum())
             .collect();
         run_facts.missing = self.requests_missing(&gaps, length_s);
+        let late = gatherer.late().to_vec();
         let mut report = Report::build(run_facts, gatherer.into_collector());
         // Seconds that nobody was there for have no row yet.
         for second in report.intervals.len()..missing.len() {
@@ -319,6 +320,15 @@ impl<'a> Led<'a> {
         for (row, missing) in report.intervals.iter_mut().zip(missing) {
             row.missing = missing;
         }
+        for Late { of, stands_in, due } in late {
+            let rows = &mut report.intervals;
+            if let Some(row) = rows.get_mut(of as usize) {
+                row.told_late += due;
+            }
+            if let Some(row) = rows.get_mut(stands_in as usize) {
+                row.of_earlier += due;
+            }
+        }
         "coordinator".clone_into(&mut report.tool.name);
         report.with_nodes(rows)
     }
@@ -327,12 +337,16 @@ impl<'a> Led<'a> {
     fn stopped_by_others(&self, reports: &[Option<Report>]) -> Option<Nanos> {
         let failed = self.leader.failure().is_some();
         let there = self.leader.nodes().iter().zip(reports).filter(|(node, _)| node.takes_part());
-        let there = there.filter(|(node, _)| !failed || node.lost().is_none());
+        // One that is gone says nothing of what the others were told.
+        let there = there.filter(|(node, report)| node.lost().is_none() || !failed && report.is_some());
         let ends: Option<Vec<f64>> = there
             .map(|(_, report)| {
                 report.as_ref().filter(|report| report.interrupted).map(|report| report.duration_s)
             })
             .collect();
+        if failed && matches!(self.leader.failure(), Some(Failure::NoneLeft(_))) {
+            return None;
+        }
         ends?.into_iter().map(|end_s| Nanos::from_secs_f64(end_s.max(0.0))).max()
     }
 
@@ -349,18 +363,22 @@ impl<'a> Led<'a> {
     fn gaps(&self, gatherer: &Gatherer, reports: &[Option<Report>]) -> Vec<Gap> {
         let warmup = self.plan.settings.plan.warmup;
         let measured_s = |moment: Nanos| moment.saturating_sub(warmup).as_secs_f64();
+        let start = self.leader.start().unwrap_or_default();
         let mut gaps = Vec::new();
         for (index, node) in self.leader.nodes().iter().enumerate().filter(|(_, node)| node.lost().is_some())
         {
-            let said = gatherer.tally(index).intervals();
-            // One that could tell its end told of the interval it stopped in; of one that could not, that is the first it did not tell of.
+            let tally = gatherer.tally(index);
+            let since_start = |moment: Nanos| measured_s(moment.saturating_sub(start));
+            // What it told of came due by when it told of it; and nothing did after its permit's end.
+            let by = since_start(self.told[index]).min(since_start(node.stops_by()));
             let stopped = match (&reports[index], node.state()) {
-                // It knows to the moment; what it says is within the interval.
+                // It knows to the moment; what it says is later than the last that it told of.
                 (Some(report), State::Ended) => {
-                    report.duration_s.clamp(f64::from(said.saturating_sub(1)), f64::from(said))
+                    let (least, most) = (f64::from(tally.last_due()), since_start(node.stops_by()));
+                    report.duration_s.clamp(least, most.max(least))
                 }
-                (None, State::Ended) => f64::from(said.saturating_sub(1)),
-                _ => f64::from(said),
+                // Of the second it stopped in it may have told early.
+                _ => f64::from(tally.intervals()).min(by),
             };
             let from_s = |held_from: Nanos| stopped.max(measured_s(held_from));
             gaps.extend(node.handed().iter().map(|part| Gap {
@@ -387,7 +405,14 @@ impl<'a> Led<'a> {
     fn handed_over(&self, part: &Handed) -> Option<HandedOver> {
         let (taker, from) = part.until?;
         let to = self.leader.nodes()[taker].name().to_owned();
-        let from_s = from.saturating_sub(self.plan.settings.plan.warmup).as_secs_f64();
+        let plan = &self.plan.settings.plan;
+        let from_s = from.saturating_sub(plan.warmup).as_secs_f64();
+        let began = self.leader.start().unwrap_or_default() + plan.warmup;
+        let ended = self.stopped.map_or(plan.duration, |at| at.saturating_sub(began));
+        // What was to begin after the end never did.
+        if from_s >= ended.as_secs_f64() {
+            return None;
+        }
         Some(HandedOver { to, share: part.share, from_s })
     }
 
@@ -401,7 +426,8 @@ impl<'a> Led<'a> {
         let lost = || {
             let nodes = self.leader.nodes().iter();
             let at = nodes.filter_map(|node| node.lost().map(|(at, _)| at)).min()?;
-            self.leader.failure().map(|_| at.saturating_sub(start + plan.warmup))
+            matches!(self.leader.failure(), Some(Failure::Lost { .. }))
+                .then(|| at.saturating_sub(start + plan.warmup))
         };
         let duration = stopped.or_else(|| self.stopped_by_others(reports)).or_else(lost);
         RunFacts {
@@ -453,7 +479,7 @@ impl<'a> Led<'a> {
             cause,
             lost_at_s: node
                 .lost()
-                .map(|(at, _)| at.saturating_sub(start + self.plan.settings.plan.warmup).as_secs_f64()),
+                .map(|(at, _)| at.as_secs_f64() - (start + self.plan.settings.plan.warmup).as_secs_f64()),
             handed_over: node.handed().iter().filter_map(|part| self.handed_over(part)).collect(),
             version: node.status().map(|status| status.version.clone()),
             share: self.share(index),
@@ -489,6 +515,16 @@ impl Gap {
         let missing_s = (self.until_s.min(end_s) - self.from_s.max(begin_s)).max(0.0);
         self.share * missing_s / (end_s - begin_s)
     }
+}
+
+/// Every signal that asks to stop.
+fn stop_signals() -> std::io::Result<UnboundedReceiver<()>> {
+    let (tell, told) = unbounded_channel();
+    for number in console::stopping() {
+        let (tell, mut heard) = (tell.clone(), signal(SignalKind::from_raw(number))?);
+        tokio::spawn(async move { while heard.recv().await.is_some() && tell.send(()).is_ok() {} });
+    }
+    Ok(told)
 }
 
 async fn until(moment: Option<Nanos>) {

@@ -12,11 +12,10 @@ use blaster_ring::system;
 use blaster_sink::Sink;
 use clap::ArgMatches;
 use coordinator_protocol::leader::{Config, Failure, OnLoss};
-use coordinator_protocol::message::{RunId, Task};
+use coordinator_protocol::message::{RunId, Task, encode};
 use coordinator_protocol::shares::Wish;
 
 use crate::cli::{LeadArgs, OnNodeLossArg, TeamArgs, WeightsArg};
-use crate::facts::pack;
 use crate::hosts::{self, Host};
 use crate::local::{Local, Places};
 use crate::secret::Secret;
@@ -55,6 +54,11 @@ pub enum LeadError {
     /// Nobody's machine is changed from another.
     #[error("--tune is each machine's own affair: run `blaster doctor --fix` on the nodes")]
     Tune,
+    /// There is no rate to share out anew.
+    #[error(
+        "--on-node-loss rebalance shares a lost node's rate out, and --rps max has none: say degrade or fail"
+    )]
+    NoRate,
     /// More nodes wanted than there are.
     #[error("--min-nodes {wanted}, and there are {there}: lower it, or name more nodes")]
     MinNodes {
@@ -183,6 +187,9 @@ impl Plan {
             hosts.iter_mut().for_each(|host| host.weight = 1);
         }
         let Job { settings, mut list, files } = job;
+        if terms.on_loss == OnNodeLossArg::Rebalance && settings.peak_rate_of_whole().is_none() {
+            return Err(LeadError::NoRate.into());
+        }
         let mut sink = None;
         if let Some((_, places)) = &cluster.local {
             // CPUs are the agents' own affair here.
@@ -203,7 +210,7 @@ impl Plan {
             run: RunId(random()),
             preparation: 0,
             args: list,
-            files: pack(&files),
+            files: encode(&files),
             seed: settings.plan.seed,
             index: 0,
             weights: Vec::new(),

@@ -51,6 +51,16 @@ fn table(nodes: &[&Node], width: usize) -> Vec<String> {
     let heading = ["node", "share", "sent", "ok", "p99", "first sent", "clock"].map(str::to_owned).to_vec();
     let states: Vec<_> = std::iter::once(String::new()).chain(nodes.iter().map(|node| state(node))).collect();
     let mut cells: Vec<_> = std::iter::once(heading).chain(nodes.iter().map(|node| cells(node))).collect();
+    // A port that all have tells nothing apart.
+    let port = nodes.first().and_then(|node| Some(format!(":{}", node.name.rsplit_once(':')?.1)));
+    if let Some(port) =
+        port.filter(|port| nodes.len() > 1 && nodes.iter().all(|node| node.name.ends_with(port)))
+    {
+        for row in &mut cells[1..] {
+            let length = row[0].len() - port.len();
+            row[0].truncate(length);
+        }
+    }
     let render = |cells: &[Vec<String>]| -> Vec<String> {
         let rows = columns(cells).into_iter().zip(&states);
         rows.map(|(cells, state)| format!("{cells}  {state}").trim_end().to_owned()).collect()
@@ -121,9 +131,11 @@ fn state(node: &Node) -> String {
     match node.state {
         NodeState::Out => "✗ took no part".to_owned(),
         NodeState::Lost | NodeState::Fetched => {
-            let at = Nanos::from_secs_f64(node.lost_at_s.unwrap_or_default());
+            let at_s = node.lost_at_s.unwrap_or_default();
+            let at = Nanos::from_secs_f64(at_s.abs());
             let fetched = if node.state == NodeState::Fetched { ", results fetched" } else { "" };
-            format!("✗ lost after {at}{fetched}")
+            let when = if at_s < 0.0 { "in the warm-up".to_owned() } else { format!("after {at}") };
+            format!("✗ lost {when}{fetched}")
         }
         NodeState::Done => match node.verdict.as_ref().map(|verdict| verdict.status) {
             Some(Status::Valid) => "✓ valid".to_owned(),

@@ -183,7 +183,11 @@ impl Page<'_> {
             "in flight",
             requests.in_flight_at_end,
             Tone::Doubtful,
-            "sent, and not waited for any longer when the run was stopped",
+            if self.report.lost_nodes().next().is_some() {
+                "sent, and no answer known of: not waited for any longer, or of a node that was lost"
+            } else {
+                "sent, and not waited for any longer when the run was stopped"
+            },
         ));
         counts.retain(|count| count.count > 0 || matches!(&*count.label, "offered" | "sent"));
         counts.extend(self.events());
@@ -380,8 +384,7 @@ impl Page<'_> {
     /// The seconds that were not valid, or in which a part of the run was missing; the rest is in the report.
     fn intervals(&self) -> Vec<String> {
         let rows = &self.report.intervals;
-        let bad: Vec<_> =
-            rows.iter().filter(|row| row.status != Status::Valid || row.missing > 0.0).collect();
+        let bad: Vec<_> = rows.iter().filter(|row| row.status != Status::Valid || !row.is_whole()).collect();
         // Of a run of one interval the verdict has said all.
         if bad.is_empty() || rows.len() < 2 {
             return Vec::new();
@@ -390,6 +393,8 @@ impl Page<'_> {
         let cells = |row: &&IntervalRow| {
             let mark = match row.status {
                 _ if row.missing > 0.0 => format!("✗ gap: {} missing", percent(row.missing)),
+                _ if row.told_late > 0 => format!("⚠ {} more, told late", grouped(row.told_late)),
+                _ if row.of_earlier > 0 => format!("⚠ {} of earlier seconds", grouped(row.of_earlier)),
                 Status::Valid => String::new(),
                 Status::Suspect => "⚠ suspect".to_owned(),
                 Status::ClientLimited => "✗ client-limited".to_owned(),
@@ -397,7 +402,9 @@ impl Page<'_> {
             let ended = row.completed + row.errors > 0;
             let cell = |value| if ended { time(value) } else { "-".to_owned() };
             let times = [row.p50_ns, row.p99_ns, row.max_ns].map(cell);
-            [format!("{:.0}", row.t_s), grouped(row.sent), time(row.own_p99_ns)]
+            // None where nothing was sent, and in closed loop.
+            let own = row.own_p99_ns.map_or_else(|| "-".to_owned(), |ns| time(Some(ns)));
+            [format!("{:.0}", row.t_s), grouped(row.sent), own]
                 .into_iter()
                 .chain(times)
                 .chain(once(mark))

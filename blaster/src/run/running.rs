@@ -70,6 +70,8 @@ pub struct Ended {
     pub first_due: Option<Nanos>,
     /// When the first request of any shard was sent, likewise.
     pub first_sent: Option<Nanos>,
+    /// It ended because it was permitted to send no longer.
+    pub lapsed: bool,
 }
 
 /// Every run ends within its length, a timeout and this, from its start.
@@ -254,6 +256,7 @@ impl Running {
         Ok(Ended {
             facts,
             collector: self.collector,
+            lapsed: lapsed.is_some(),
             first_due: self.shard_facts.iter().filter_map(|facts| facts.first_due).min(),
             first_sent: self.shard_facts.iter().filter_map(|facts| facts.first_sent).min(),
         })

@@ -17,6 +17,9 @@ pub const ABANDON_AFTER: Nanos = Nanos::from_secs(5);
 /// A permit that ends later than that ends then, whoever gives it: within it, an agent that lost its leader stops.
 pub const PERMIT_MAX: Nanos = Nanos::from_secs(5);
 
+/// Results are kept from whoever only has a question for so long.
+const KEPT_FOR: Nanos = Nanos::from_secs(60);
+
 /// A leader that is there is heard of several times in this.
 const SILENT_AFTER: Nanos = Nanos::from_secs(2);
 
@@ -98,6 +101,8 @@ impl Phase {
 pub struct Ended {
     /// Its first request.
     pub first: First,
+    /// Its permit ran out.
+    pub lapsed: bool,
     /// Its own report; or why there is none.
     pub report: Result<Vec<u8>, String>,
 }
@@ -300,8 +305,11 @@ impl Agent {
             let keeps_others_out = match held.phase {
                 Phase::Running => true,
                 Phase::Measuring | Phase::Preparing | Phase::Ready => is_others,
-                // Results that a leader is still there to fetch are not lost to another.
-                Phase::Over => is_others && held.is_led(now),
+                // Results that a leader is still there to fetch are not lost to another, nor what it may come back for to a question.
+                Phase::Over => {
+                    let is_question = phase == Phase::Measuring;
+                    is_others && (held.is_led(now) || is_question && now < held.heard + KEPT_FOR)
+                }
             };
             if keeps_others_out {
                 let holder =
@@ -410,9 +418,9 @@ impl Agent {
 
     fn say_end(&mut self) {
         let Some(Held { id, link, first: next, kept, ended: Some(ended), .. }) = &self.run else { return };
-        let Ended { first, report } = ended.clone();
+        let Ended { first, lapsed, report } = ended.clone();
         let deltas = next + kept.len() as u32;
-        let message = ToLeader::Ended { run: *id, deltas, first, report };
+        let message = ToLeader::Ended { run: *id, deltas, first, lapsed, report };
         self.say_if(*link, message);
     }
 

@@ -38,11 +38,14 @@ const QUIET_AFTER: Nanos = Nanos::from_millis(20);
 pub const LEASE: Nanos = Nanos::from_millis(4_200);
 const PERMIT_EVERY: Nanos = Nanos::from_secs(1);
 
-/// Who is silent for so long is given no permit until it is heard of again: if it is lost, the others may take its share that much earlier.
+/// Who answers no ping for so long is given no permit until it does again: one that hears nothing stops by itself, and the others may take
+/// its share that much earlier.
 const SILENT_AFTER: Nanos = Nanos::from_millis(1_500);
 
-/// A leader that hears of nothing itself for so long was not there: whoever was silent meanwhile may not have been.
+/// A leader that does nothing itself for so long was not there: whoever was silent meanwhile may not have been. It has something to do more
+/// often than that.
 const AWAY: Nanos = Nanos::from_millis(1_500);
+const LOOK_EVERY: Nanos = Nanos::from_secs(1);
 
 /// Who was asked twice to stop waits no longer than this for what nodes have to say.
 const HURRY: Nanos = Nanos::from_millis(500);
@@ -183,6 +186,11 @@ pub enum Failure {
         /// Why.
         why: String,
     },
+    /// Nobody carries it on.
+    #[error(
+        "no node is left to carry on the run, since {0} of it: the last was lost; what each was lost of is said above"
+    )]
+    NoneLeft(Nanos),
     /// Stopped before it began.
     #[error("interrupted before the first request")]
     Interrupted,
@@ -266,8 +274,8 @@ impl Leader {
         let of_phase = match self.phase {
             Phase::Gathering { until } | Phase::Measuring { until } | Phase::Preparing { until } => until,
             // Pings, every few milliseconds, tell whether clocks are known.
-            Phase::Syncing { until } => until + CLOCKLESS_MAX,
-            Phase::Running => self.over_by.min(self.hurry_by),
+            Phase::Syncing { until } => (until + CLOCKLESS_MAX).min(self.awake + LOOK_EVERY),
+            Phase::Running => self.over_by.min(self.hurry_by).min(self.awake + LOOK_EVERY),
             Phase::Over => return None,
         };
         let of_nodes = self.agenda.due.first().map_or(Nanos::MAX, |&(at, _)| at);
@@ -307,7 +315,7 @@ impl Leader {
             return lost.min(when(!node.over, node.connect_at));
         }
         let ping = when(self.pings(), node.ping_at);
-        let gives = node.clock.exchanges() > 0 && node.permit_at < node.heard + SILENT_AFTER;
+        let gives = node.clock.exchanges() > 0 && node.permit_at < node.answered + SILENT_AFTER;
         let permit = when(self.is_permitted(index) && gives, node.permit_at);
         lost.min(ping).min(permit)
     }
@@ -389,7 +397,7 @@ impl Leader {
             node.usage.note(t3, cpu);
         }
         if let Some(exchange) = datagram.exchange(now) {
-            node.heard = now;
+            (node.heard, node.answered) = (now, now);
             node.clock.add(exchange);
             if node.burst > 0 && node.linked {
                 node.burst -= 1;
@@ -441,9 +449,10 @@ impl Leader {
                 node.told = now;
                 self.take(index, number, delta)
             }
-            ToLeader::Ended { run: of, deltas, first, report }
+            ToLeader::Ended { run: of, deltas, first, lapsed: _, report }
                 if of == run && node.state == State::Running =>
             {
+                node.stopped = true;
                 node.told = now;
                 let broke = report.as_ref().err().map(|why| format!("its run broke: {why}"));
                 node.ended = Some(End { deltas, first, report });
@@ -456,7 +465,9 @@ impl Leader {
                 self.took_over(index, number as usize, refused);
             }
             ToLeader::Unknown { run: of } if of == run && node.state == State::Running => {
-                self.lose(index, now, "its agent was started anew and has nothing of this run");
+                let why =
+                    "its agent has nothing of this run: it was started anew, or somebody else had it since";
+                self.lose(index, now, why);
                 self.nodes[index].over = true;
                 self.end_if_over(now);
             }
@@ -482,12 +493,22 @@ impl Leader {
         self.end_if_over(now);
     }
 
-    /// A node stopped before the end, and nobody here told it to: what it does not send from then on is missing.
-    pub fn handle_stopped_early(&mut self, index: usize, now: Nanos, why: &str) {
+    /// A node stopped before the end, and nobody here told it to: what it does not send from then on is missing. Either somebody else stopped
+    /// it, or it `lapsed`.
+    pub fn handle_stopped_early(&mut self, index: usize, now: Nanos, lapsed: bool) {
+        let why = if lapsed {
+            format!("it heard nothing of this leader, and its permit of {LEASE} ran out")
+        } else {
+            "it stopped before the end: somebody stopped it (`coordinator stop`), or its agent".to_owned()
+        };
         self.agenda.touched.push(index);
+        self.nodes[index].stopped = true;
         let told_to = self.stops > 0 || self.failure.is_some();
         if self.phase == Phase::Running && !self.nodes[index].over && !told_to {
-            self.lose(index, now, why);
+            self.lose_one(index, now, &why);
+            if lapsed {
+                self.fail_if_none_is_left(now);
+            }
         }
     }
 
@@ -500,6 +521,7 @@ impl Leader {
         }
         for (index, node) in self.nodes.iter_mut().enumerate() {
             node.heard = (node.heard + away).min(now);
+            node.answered = (node.answered + away).min(now);
             node.told = (node.told + away).min(now);
             self.agenda.touched.push(index);
         }
@@ -572,7 +594,7 @@ impl Leader {
             self.acts.push_back(Act::Ping(index));
         }
         if now >= node.permit_at
-            && now < node.heard + SILENT_AFTER
+            && now < node.answered + SILENT_AFTER
             && node.state == State::Running
             && node.lost.is_none()
             && let Some(offset) = node.clock.offset(now + LEASE)
@@ -653,6 +675,20 @@ impl Leader {
     }
 
     fn lose(&mut self, index: usize, now: Nanos, why: &str) {
+        self.lose_one(index, now, why);
+        self.fail_if_none_is_left(now);
+    }
+
+    /// A run that nobody carries on has failed, unless somebody wanted it to end.
+    fn fail_if_none_is_left(&mut self, now: Nanos) {
+        let elapsed = now.saturating_sub(self.start.unwrap_or(now));
+        let is_before_end = self.phase == Phase::Running && elapsed < self.config.length && self.stops == 0;
+        if is_before_end && !self.nodes.iter().any(Node::goes_on) {
+            self.failure.get_or_insert(Failure::NoneLeft(elapsed));
+        }
+    }
+
+    fn lose_one(&mut self, index: usize, now: Nanos, why: &str) {
         if self.nodes[index].lost.is_some() {
             return;
         }

@@ -9,7 +9,7 @@ use crate::delta::Delta;
 use crate::shares::Part;
 
 /// Of all that is said here; a change that the other side would misunderstand changes it.
-pub const VERSION: u8 = 4;
+pub const VERSION: u8 = 5;
 
 /// A run, unlike any other.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -152,6 +152,8 @@ pub enum ToLeader {
         deltas: u32,
         /// When its first request was intended and sent.
         first: First,
+        /// Its permit ran out: it heard nothing of its leader for too long.
+        lapsed: bool,
         /// The agent's own report, without histograms; or why there is none.
         report: Result<Vec<u8>, String>,
     },

@@ -179,6 +179,7 @@ impl Hall {
                     run: RUN,
                     deltas: RUN_S,
                     first: First::default(),
+                    lapsed: false,
                     report: Ok(Vec::new()),
                 };
                 self.say(end, node, &ended);

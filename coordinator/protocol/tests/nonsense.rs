@@ -3,7 +3,7 @@
 use blaster_core::load::recorder::Recorder;
 use blaster_core::time::Nanos;
 use coordinator_protocol::delta::Delta;
-use coordinator_protocol::leader::{Act, Config, LEASE, Leader, OnLoss};
+use coordinator_protocol::leader::{Act, Config, Failure, LEASE, Leader, OnLoss};
 use coordinator_protocol::message::{Datagram, First, Holder, Ready, RunId, Status, Task, ToAgent, ToLeader};
 use coordinator_protocol::shares::Wish;
 
@@ -206,11 +206,12 @@ fn asked_twice_to_stop_it_waits_for_nobody() {
 fn a_run_that_broke_or_stopped_by_itself_is_a_loss() {
     let mut hall = Hall::running();
     let report = Err("a shard failed".to_owned());
-    hall.hear(0, ToLeader::Ended { run: RUN, deltas: 0, first: First::default(), report });
+    hall.hear(0, ToLeader::Ended { run: RUN, deltas: 0, first: First::default(), lapsed: false, report });
     assert!(lost(&hall, 0).is_some_and(|why| why.contains("a shard failed")));
     assert_eq!(hall.leader.nodes()[0].unhanded().count(), 1, "its share is a gap");
-    hall.leader.handle_stopped_early(1, hall.now, "it stopped");
-    assert_eq!(lost(&hall, 1), Some("it stopped"));
+    hall.leader.handle_stopped_early(1, hall.now, false);
+    assert!(lost(&hall, 1).is_some_and(|why| why.contains("somebody stopped it")));
+    assert_eq!(hall.leader.failure(), None, "somebody wanted that");
 }
 
 #[test]
@@ -262,7 +263,7 @@ fn all_nodes_that_refuse_are_named_and_none_that_is_slow_is_waited_for_long() {
 }
 
 #[test]
-fn who_is_silent_is_permitted_no_longer_until_it_is_heard_again() {
+fn who_answers_no_ping_is_permitted_no_longer_until_it_does_again() {
     let mut hall = Hall::running();
     hall.hear(0, delta());
     let silent_from = hall.now;
@@ -271,7 +272,30 @@ fn who_is_silent_is_permitted_no_longer_until_it_is_heard_again() {
     assert_eq!(lost(&hall, 0), None);
     let (last, _) = hall.permits[hall.permits.len() - 1];
     assert!(last <= silent_from + Nanos::from_millis(1_500), "{last}");
+    // What it says shows that it sends, not that it hears.
     hall.hear(0, delta());
-    hall.wait(Nanos::from_millis(1));
+    assert_eq!(hall.permits[hall.permits.len() - 1].0, last);
+    hall.silent.clear();
+    hall.wait(Nanos::from_millis(1_100));
     assert!(hall.permits.iter().any(|(given, _)| *given >= silent_from + Nanos::from_millis(2_900)));
+}
+
+#[test]
+fn a_run_that_nobody_carries_on_has_failed() {
+    let mut hall = Hall::running();
+    hall.leader.handle_stopped_early(0, hall.now, true);
+    assert_eq!(hall.leader.failure(), None);
+    hall.leader.handle_stopped_early(1, hall.now, true);
+    assert!(matches!(hall.leader.failure(), Some(Failure::NoneLeft(_))));
+}
+
+#[test]
+fn a_leader_that_hears_of_nothing_is_still_there() {
+    let mut hall = Hall::running();
+    for node in 0..2 {
+        hall.leader.handle_closed(node, hall.now, "gone");
+    }
+    // No link stands, and none comes about.
+    hall.wait(Nanos::from_millis(3_100));
+    assert!(lost(&hall, 0).is_some() && lost(&hall, 1).is_some());
 }

@@ -93,6 +93,45 @@ fn a_frozen_agent_sends_nothing_after_its_permit_and_its_results_are_fetched() {
 }
 
 #[test]
+fn a_gap_begins_where_a_frozen_node_ceased_and_nothing_is_told_twice() {
+    let world = World::new();
+    let agents = [world.agent(&[]), world.agent(&[])];
+    let flags = ["--rps", "300", "-d", "11s", "--arrivals", "uniform", "--allow-invalid"];
+    let leader = world.run(&agents.each_ref().map(|agent| agent.address), &flags);
+    world.until_seen(450);
+    agents[0].process.signal("STOP");
+    leader.until_said("lost: nothing was heard of it");
+    // Beyond its permit, and for more seconds than it has recorders.
+    sleep(Duration::from_millis(2_800));
+    agents[0].process.signal("CONT");
+    let ended = leader.end();
+    assert_eq!(ended.status, Some(0), "{ended:?}");
+    let report = world.report();
+    report.assert_adds_up();
+    assert_eq!(report.states(), ["fetched", "done"]);
+    let told = report.count("/requests/scheduled") + report.count("/requests/missing");
+    assert!(told.abs_diff(3_300) <= 3, "{told} of 3,300 are told of: {:#}", report.at("/intervals"));
+}
+
+#[test]
+fn a_run_that_no_node_carries_on_has_failed() {
+    let world = World::new();
+    let agents = [world.agent(&[]), world.agent(&[])];
+    let flags = ["--rps", "400", "-d", "30s", "--allow-invalid", "--slo", "errors<1%"];
+    let leader = world.run(&agents.each_ref().map(|agent| agent.address), &flags);
+    world.until_seen(200);
+    agents.iter().for_each(|agent| agent.process.signal("KILL"));
+    let ended = leader.end();
+    assert_eq!(ended.status, Some(1), "{ended:?}");
+    assert!(ended.stderr.contains("no node is left to carry on the run"), "{ended:?}");
+    let report = world.report();
+    report.assert_adds_up();
+    assert_eq!(report.at("/interrupted"), false);
+    let told = report.count("/requests/scheduled") + report.count("/requests/missing");
+    assert!(told.abs_diff(12_000) < 600, "{told} of about 12,000 are told of");
+}
+
+#[test]
 fn agents_stop_within_five_seconds_of_their_leaders_death_and_serve_the_next() {
     let world = World::new();
     let agents = [world.agent(&[]), world.agent(&[])];

@@ -89,17 +89,20 @@ impl Verdict {
 impl Verdict {
     /// A node was lost, and with it a part of the load.
     pub fn lose(&mut self, node: &Node) {
-        let at = Nanos::from_secs_f64(node.lost_at_s.unwrap_or_default());
+        let at_s = node.lost_at_s.unwrap_or_default();
+        let at = Nanos::from_secs_f64(at_s.abs());
+        let when = if at_s < 0.0 { format!("{at} before the measured part") } else { format!("after {at}") };
         let taken: f64 = node.handed_over.iter().map(|part| part.share).sum();
         let since = node.handed_over.iter().map(|part| Nanos::from_secs_f64(part.from_s)).max();
         let until = since.map_or_else(String::new, |since| {
             format!("; the others send {} of the run in its place since {since}", percent(taken))
         });
         let text = format!(
-            "{} was found lost after {at} ({}): its part, {} of the run, is missing from when it stopped{until}",
+            "{} was found lost {when} ({}): its part, {} of the run, is missing from when it stopped{until}",
             node.name,
             node.cause.as_deref().unwrap_or("nobody knows why"),
-            percent(node.share),
+            // It may have been sending others' as well.
+            percent(node.share.max(taken)),
         );
         self.status = self.status.max(Status::Suspect);
         self.reasons.push(Reason { code: "node_lost".to_owned(), text, value: node.share, limit: 0.0 });

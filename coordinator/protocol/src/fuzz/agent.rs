@@ -86,7 +86,7 @@ impl Machine {
 
     fn end(&mut self) {
         (self.job, self.asked) = (Job::None, 0);
-        self.agent.handle_ended(Ended { first: First::default(), report: Ok(Vec::new()) });
+        self.agent.handle_ended(Ended { first: First::default(), lapsed: false, report: Ok(Vec::new()) });
     }
 
     fn wait(&mut self, span: Nanos) {

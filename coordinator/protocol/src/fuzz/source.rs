@@ -110,7 +110,8 @@ impl Source<'_> {
 
     pub(super) fn ended(&mut self, run: RunId) -> ToLeader {
         let first = First { due: None, sent: Some(self.moment()) };
-        ToLeader::Ended { run, deltas: self.number() as u32, first, report: Err(self.text()) }
+        let lapsed = self.below(2) == 0;
+        ToLeader::Ended { run, deltas: self.number() as u32, first, lapsed, report: Err(self.text()) }
     }
 
     pub(super) fn delta(&mut self) -> Delta {

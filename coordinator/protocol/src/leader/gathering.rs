@@ -154,7 +154,7 @@ impl Leader {
                 continue;
             }
             node.state = State::Running;
-            (node.permit_at, node.heard) = (now, now);
+            (node.permit_at, node.heard, node.answered) = (now, now, now);
             let (offset, _) = node.clock.fit(start).expect("it was compared");
             node.start_bound = offset.bound;
             self.tend(index, now);

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use blaster_core::time::Nanos;
 
 use super::Leader;
-use super::node::{Handed, Hold, Offer};
+use super::node::{Handed, Hold, Node, Offer};
 use crate::message::ToAgent;
 use crate::shares::{Part, Spread, Wish, spread};
 
@@ -21,12 +21,13 @@ const NAMED_MAX: usize = 4;
 impl Leader {
     /// Gives what a lost node was to send to the others, from when it must have stopped.
     ///
-    /// By its own clock it sends nothing that is intended after its permit's end, and that end is at [`Node::permit_ends`] of our clock at the
+    /// One that said so has stopped. Of any other: by its own clock it sends nothing that is intended after its permit's end, and that end is at [`Node::permit_ends`] of our clock at the
     /// latest. It counts from its own start, which is no further from the common one than its clock was known then.
     pub(super) fn hand_over(&mut self, lost: usize, now: Nanos) {
         let (Some(start), Some(rate)) = (self.start, self.config.rate_max) else { return };
-        let stopped = (self.nodes[lost].permit_ends + self.nodes[lost].start_bound).max(now + NOTICE);
-        let from = stopped.saturating_sub(start);
+        let node = &self.nodes[lost];
+        let stopped = if node.stopped { now } else { node.stops_by() };
+        let from = stopped.max(now + NOTICE).saturating_sub(start);
         if from >= self.config.length {
             return;
         }
@@ -84,10 +85,12 @@ impl Leader {
             self.log(lost, &format!("{taken:.1} % of the run go to {names} from {from} on"));
         }
         if nobodys > 0.0 {
-            self.log(
-                lost,
-                &format!("{nobodys:.1} % of the run stay a gap: no node has room for them (max-rps)"),
-            );
+            let why = if self.nodes.iter().any(Node::goes_on) {
+                "no node has room for them (max-rps)"
+            } else {
+                "no node is left"
+            };
+            self.log(lost, &format!("{nobodys:.1} % of the run stay a gap: {why}"));
         }
     }
 
@@ -118,9 +121,13 @@ impl Leader {
         let Some(offer) = node.offers.get_mut(number).filter(|offer| !offer.answered) else { return };
         offer.answered = true;
         let (offer, Some(why)) = (offer.clone(), refused) else { return };
+        let held = node.holds.len();
         node.holds.retain(|hold| hold.part != offer.part);
-        let (lost, which) = offer.of;
-        self.nodes[lost].handed[which].until = None;
+        // What it was lost with went on to others, and is told of there.
+        if node.holds.len() < held {
+            let (lost, which) = offer.of;
+            self.nodes[lost].handed[which].until = None;
+        }
         self.log(index, &format!("takes over nothing: {why}"));
     }
 }

@@ -19,6 +19,10 @@ pub struct Node {
     pub(super) linked: bool,
     pub(super) connect_at: Nanos,
     pub(super) heard: Nanos,
+    /// The latest answer to a ping.
+    pub(super) answered: Nanos,
+    /// It has said that it sends no more.
+    pub(super) stopped: bool,
     /// Of its requests.
     pub(super) told: Nanos,
     pub(super) clock: ClockFilter,
@@ -129,6 +133,8 @@ impl Node {
             linked: false,
             connect_at: Nanos::MAX,
             heard: now,
+            answered: now,
+            stopped: false,
             told: Nanos::ZERO,
             clock: ClockFilter::default(),
             usage: Usage::default(),
@@ -226,6 +232,11 @@ impl Node {
     /// The shares it was to send when it was lost and that nobody was told to take over, each with the moment of the run it is of.
     pub fn unhanded(&self) -> impl Iterator<Item = (f64, Nanos)> {
         self.holds.iter().map(|hold| (hold.part.fraction(), hold.from))
+    }
+
+    /// When, by our clock, it has stopped at the latest, unless it is permitted longer by then.
+    pub fn stops_by(&self) -> Nanos {
+        self.permit_ends + self.start_bound
     }
 
     /// Whether it sends, as far as is known.

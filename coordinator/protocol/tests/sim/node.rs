@@ -236,7 +236,7 @@ impl Worker {
         }
         deltas.push(self.cut(scratch));
         let first = First { due: None, sent: self.first_sent };
-        (deltas, Some(Ended { first, report: Ok(Vec::new()) }))
+        (deltas, Some(Ended { first, lapsed, report: Ok(Vec::new()) }))
     }
 
     fn send(&mut self, elapsed: Nanos, now: Nanos, truth: u64) {
