@@ -1,9 +1,10 @@
 //! `coordinator sweep`: the blaster's sweep, each trial of which is a run of many nodes.
 //!
 //! The search knows nothing of nodes. A trial that says more of a node than of the target is done anew on other terms: without a node
-//! that was lost, and with less for one that was at its own limit, as long as the others can take the rest.
+//! that was lost for good, and with less for one that was at its own limit, as long as the others can take the rest.
 
 use std::error::Error;
+use std::path::PathBuf;
 
 use blaster::cli::RunArgs;
 use blaster::files::{Bundle, Gathering};
@@ -19,10 +20,11 @@ use blaster_core::report::nodes::{Node, NodeState};
 use blaster_core::report::units::rate;
 use blaster_core::report::verdict::{Limiter, Status};
 use blaster_core::time::Nanos;
+use clap::ValueEnum;
 use coordinator_protocol::leader::{Failure, Leader};
 use tokio::runtime::Runtime;
 
-use crate::cli::{NodesArgs, OnNodeLossArg, TeamArgs, WeightsArg};
+use crate::cli::{OnNodeLossArg, TeamArgs, WeightsArg};
 use crate::gather::Gatherer;
 use crate::hosts::Host;
 use crate::lead::{Onlooker, lead};
@@ -67,7 +69,7 @@ struct Member {
 impl<'a> OverNodes<'a> {
     /// On these nodes, of which so many must be there at first.
     pub fn new(cluster: &'a Cluster, runtime: &'a Runtime, team: &TeamArgs) -> Result<Self, LeadError> {
-        let &TeamArgs { min_nodes: nodes_min, weights, local, ref nodes } = team;
+        let &TeamArgs { min_nodes: nodes_min, weights, .. } = team;
         let there = cluster.hosts().len();
         if let Some(wanted) = nodes_min.filter(|&wanted| wanted as usize > there) {
             return Err(LeadError::MinNodes { wanted, there });
@@ -78,7 +80,7 @@ impl<'a> OverNodes<'a> {
             runtime,
             nodes_min,
             weights,
-            nodes: typed(nodes, local),
+            nodes: typed(team),
             members: cluster.hosts().iter().map(member).collect(),
             args: RunArgs::default(),
             list: Vec::new(),
@@ -161,14 +163,28 @@ impl Trials for OverNodes<'_> {
     }
 }
 
-/// The nodes as they were typed.
-fn typed(nodes: &NodesArgs, local: Option<u32>) -> String {
-    if let Some(count) = local {
-        return format!("--local {count}");
-    }
-    let flags = [("--nodes", &nodes.nodes), ("--secret", &nodes.secret)];
-    let given = flags.iter().filter_map(|(flag, path)| Some(format!("{flag} {}", path.as_ref()?.display())));
+/// The nodes as they were typed, for a shell.
+fn typed(team: &TeamArgs) -> String {
+    let path = |path: &Option<PathBuf>| path.as_ref().map(|path| quoted(&path.display().to_string()));
+    let weights = team.weights.and_then(|weights| weights.to_possible_value());
+    let flags = [
+        ("--local", team.local.map(|count| count.to_string())),
+        ("--nodes", path(&team.nodes.nodes)),
+        ("--secret", path(&team.nodes.secret)),
+        ("--min-nodes", team.min_nodes.map(|count| count.to_string())),
+        ("--weights", weights.map(|weights| weights.get_name().to_owned())),
+    ];
+    let given = flags.into_iter().filter_map(|(flag, value)| Some(format!("{flag} {}", value?)));
     given.collect::<Vec<_>>().join(" ")
+}
+
+/// A word of a shell.
+fn quoted(word: &str) -> String {
+    if word.chars().all(|c| c.is_alphanumeric() || "/._-+:@,=".contains(c)) {
+        word.to_owned()
+    } else {
+        format!("'{}'", word.replace('\'', r"'\''"))
+    }
 }
 
 /// The highest rate of a load.
@@ -217,9 +233,16 @@ fn learn(members: &mut [Member], nodes: &[Node], peak: f64, duration_s: f64) -> 
                 member.missed += 1;
                 member.is_gone = member.missed >= MISSED_MAX;
             }
-            NodeState::Lost | NodeState::Fetched => {
+            NodeState::Lost => {
                 member.is_gone = true;
                 why.push(format!("{} was lost ({cause}): once more, and on, without it", node.name));
+            }
+            // It is there again; or it was we who were not.
+            NodeState::Fetched => {
+                member.missed += 1;
+                member.is_gone = member.missed >= MISSED_MAX;
+                let how = if member.is_gone { "once more, and on, without it" } else { "once more" };
+                why.push(format!("{} was lost for a while ({cause}): {how}", node.name));
             }
             NodeState::Done => {
                 member.missed = 0;
