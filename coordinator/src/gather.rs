@@ -64,6 +64,16 @@ pub struct Latest {
     pub sent: u64,
     /// The longest of the shards' 99th percentiles of response times.
     pub p99_ns: Option<u64>,
+    /// Response times with an end, and without.
+    answered: (u64, u64),
+}
+
+impl Latest {
+    /// Whether the 99th percentile is among requests that were never answered.
+    pub fn is_endless(&self) -> bool {
+        let (finite, endless) = self.answered;
+        endless.saturating_mul(99) > finite
+    }
 }
 
 #[derive(Debug)]
@@ -342,6 +352,8 @@ impl Latest {
             self.sent += class.sent;
         }
         self.p99_ns = self.p99_ns.max(delta.p99_ns());
+        let (finite, endless) = delta.answered();
+        self.answered = (self.answered.0.saturating_add(finite), self.answered.1.saturating_add(endless));
     }
 }
 

@@ -12,8 +12,8 @@ pub struct Row {
     pub asked: Option<f64>,
     /// Requests per second sent in the last interval.
     pub sent: f64,
-    /// 99th percentile of response times that ended in it; none if nothing did, or it was never answered.
-    pub p99_ns: Option<u64>,
+    /// 99th percentile of response times that ended in it; none if nothing did.
+    pub p99: Option<P99>,
     /// Errors and unexpected statuses since the start.
     pub errors: u64,
     /// CPUs' worth of time the agent used; none of the total.
@@ -22,6 +22,15 @@ pub struct Row {
     pub offset: Option<(i64, u64)>,
     /// In a word: `running`, `lost`.
     pub state: String,
+}
+
+/// A percentile.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum P99 {
+    /// So long.
+    Of(Nanos),
+    /// Among what was never answered.
+    Endless,
 }
 
 /// The table for a terminal of so many columns, at most `lines` of them: rows beyond are counted in one line.
@@ -64,7 +73,11 @@ fn line(row: &Row, name_width: usize, wide: bool) -> String {
     let number = |value: f64| if wide { rate(value) } else { short(value) };
     let asked = row.asked.map_or("max".to_owned(), number);
     let sent = number(row.sent);
-    let p99 = row.p99_ns.map_or("-".to_owned(), |ns| Nanos(ns).to_string());
+    let p99 = match row.p99 {
+        None => "-".to_owned(),
+        Some(P99::Of(time)) => time.to_string(),
+        Some(P99::Endless) => "∞".to_owned(),
+    };
     let errors = number(row.errors as f64);
     let cpu = row.cpus.map_or(String::new(), |cpus| format!("{:.0} %", cpus * 100.0));
     if wide {
@@ -106,7 +119,7 @@ mod tests {
                 name: format!("load-{index}.example.org:7400"),
                 asked: Some(2_500_000.0),
                 sent: 2_499_871.0,
-                p99_ns: Some(3_910_000),
+                p99: Some(P99::Of(Nanos(3_910_000))),
                 errors: 12_345,
                 cpus: Some(0.61),
                 offset: Some((-1_234_567_891, 41_000)),

@@ -8,7 +8,9 @@ use blaster::progress::Tick;
 use blaster::results::Results;
 use blaster::settings::Settings;
 use blaster_core::load::worker::INTERVAL;
-use blaster_core::report::collector::FinishedInterval;
+use blaster_core::plan::Load;
+use blaster_core::plan::rate::Curve;
+use blaster_core::report::collector::{FinishedInterval, IntervalRow};
 use blaster_core::report::facts::{AskedRate, PlanFacts};
 use blaster_core::report::units;
 use blaster_core::time::Nanos;
@@ -16,7 +18,7 @@ use coordinator_protocol::leader::{Leader, Node, State};
 
 use crate::gather::Gatherer;
 use crate::lead::Onlooker;
-use crate::live::{self, Row};
+use crate::live::{self, P99, Row};
 
 /// Watches a run on behalf of a terminal, a pipe or a file.
 pub struct Screen {
@@ -28,9 +30,11 @@ pub struct Screen {
     /// With the warm-up.
     total: Nanos,
     open_loop: bool,
-    /// Requests per second asked of the whole, at most.
-    asked: Option<f64>,
-    /// The same, if it is asked all the time.
+    /// Of the whole run; none in closed loop.
+    curve: Option<Curve>,
+    /// The latest interval that all nodes told of.
+    latest: Option<IntervalRow>,
+    /// Requests per second asked of the whole, if that is so all the time.
     asked_always: Option<f64>,
     errors_so_far: u64,
     /// Lines of the table that stand on the screen.
@@ -67,7 +71,11 @@ impl Screen {
             warmup: settings.plan.warmup,
             total: settings.plan.length(),
             open_loop: true,
-            asked: None,
+            curve: match &settings.plan.load {
+                Load::Open { curve, .. } => Some(curve.clone()),
+                Load::Closed => None,
+            },
+            latest: None,
             asked_always: None,
             errors_so_far: 0,
             standing: 0,
@@ -80,7 +88,14 @@ impl Screen {
         self.results
     }
 
-    fn row(&self, node: &Node, share: f64, gatherer: &Gatherer, index: usize, now: Nanos) -> Row {
+    /// Requests per second that the plan has in the latest second that can be told of; none in closed loop.
+    fn asked_at(&self, now: Nanos) -> Option<f64> {
+        let curve = self.curve.as_ref()?;
+        let second = (now.saturating_sub(self.start).min(self.total).0 / INTERVAL.0).saturating_sub(1) as f64;
+        Some(curve.offered_by(second + 1.0) - curve.offered_by(second))
+    }
+
+    fn row(&self, node: &Node, asked: Option<f64>, gatherer: &Gatherer, index: usize, now: Nanos) -> Row {
         let tally = gatherer.tally(index);
         let requests = &tally.requests;
         // What was said of a second is there well before the next is over.
@@ -89,13 +104,17 @@ impl Screen {
         let is_silent = node.lost().is_some() || !node.takes_part() || says_nothing;
         Row {
             name: node.name().to_owned(),
-            asked: self.asked.map(|asked| asked * share),
+            asked,
             sent: if is_silent || *node.state() == State::Ended {
                 0.0
             } else {
                 tally.latest.sent as f64 / INTERVAL.as_secs_f64()
             },
-            p99_ns: tally.latest.p99_ns.filter(|_| !is_silent),
+            p99: match tally.latest.p99_ns {
+                _ if is_silent => None,
+                _ if tally.latest.is_endless() => Some(P99::Endless),
+                finite => finite.map(|ns| P99::Of(Nanos(ns))),
+            },
             errors: requests.errors.total() + requests.unexpected_status,
             cpus: node.cpus().filter(|_| !is_silent),
             offset: node.offset(now).map(|offset| (offset.ahead_ns, offset.bound.0)),
@@ -140,8 +159,7 @@ impl Onlooker for Screen {
         self.results.begin_log(measured_from_s, !self.open_loop, &self.tags);
         let rate = match facts.rate {
             AskedRate::PerSecond(rate) => {
-                self.asked = Some(rate);
-                self.asked_always = self.asked.filter(|_| facts.stages.is_none());
+                self.asked_always = facts.stages.is_none().then_some(rate);
                 format!("{} req/s", units::rate(rate))
             }
             AskedRate::Max(_) => "as fast as answers come (closed loop)".to_owned(),
@@ -157,6 +175,7 @@ impl Onlooker for Screen {
         let began = self.warmup + Nanos::from_secs_f64(interval.row.t_s);
         let length = INTERVAL.min(self.total.saturating_sub(began));
         let row = &interval.row;
+        self.latest = Some(row.clone());
         self.errors_so_far += row.errors + row.unexpected_status;
         if length == Nanos::ZERO || self.style != Style::Plain {
             return;
@@ -178,21 +197,22 @@ impl Onlooker for Screen {
             return;
         }
         let nodes = leader.nodes();
-        let whole: f64 =
-            nodes.iter().filter(|node| node.takes_part()).map(|node| f64::from(node.weight())).sum();
+        let asked = self.asked_at(now);
         let rows: Vec<Row> = nodes
             .iter()
             .enumerate()
             .map(|(index, node)| {
-                let share = if node.takes_part() { f64::from(node.weight()) / whole } else { 0.0 };
-                self.row(node, share, gatherer, index, now)
+                self.row(node, asked.map(|asked| asked * node.share()), gatherer, index, now)
             })
             .collect();
         let total = Row {
             name: "total".to_owned(),
-            asked: self.asked,
+            asked,
             sent: rows.iter().map(|row| row.sent).sum(),
-            p99_ns: rows.iter().filter_map(|row| row.p99_ns).max(),
+            p99: self.latest.as_ref().and_then(|latest| match latest.p99_ns {
+                Some(ns) => Some(P99::Of(Nanos(ns))),
+                None => (latest.completed + latest.errors > 0).then_some(P99::Endless),
+            }),
             errors: rows.iter().map(|row| row.errors).sum(),
             state: String::new(),
             ..Row::default()

@@ -186,6 +186,23 @@ impl Delta {
         (self.backlog_end, self.in_flight_end, self.connections_open)
     }
 
+    /// Response times that ended in it and have an end, and those that have none (timeouts, and what was given up unsent), warm-up aside.
+    pub fn answered(&self) -> (u64, u64) {
+        let measured = &self.classes[..self.classes.len().saturating_sub(1)];
+        let endless = |class: &Class| {
+            let timeouts = class.errors.get(Failure::Timeout as usize).copied().unwrap_or(0);
+            timeouts.saturating_add(class.unsent_backlog)
+        };
+        let sum = |of: &dyn Fn(&Class) -> u64| measured.iter().map(of).fold(0, u64::saturating_add);
+        let ended = |class: &Class| {
+            class.errors.iter().fold(class.ok.saturating_add(class.unexpected_status), |sum, &errors| {
+                sum.saturating_add(errors)
+            })
+        };
+        let timeouts = |class: &Class| class.errors.get(Failure::Timeout as usize).copied().unwrap_or(0);
+        (sum(&|class| ended(class).saturating_sub(timeouts(class))), sum(&endless))
+    }
+
     /// The longest of its classes' 99th percentiles of response times, warm-up aside; none without any.
     pub fn p99_ns(&self) -> Option<u64> {
         let measured = &self.classes[..self.classes.len().saturating_sub(1)];

@@ -179,6 +179,11 @@ impl Node {
         self.weight
     }
 
+    /// The share of the run that it is to send now: others' as well that it took over, and none of what it left to them.
+    pub fn share(&self) -> f64 {
+        self.held()
+    }
+
     /// Requests per second that it found it can send, if it was asked.
     pub fn measured(&self) -> Option<u64> {
         self.measured
