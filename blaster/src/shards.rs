@@ -99,9 +99,11 @@ const MESSAGES_AHEAD: usize = 1024;
 const YIELD_EVERY: Nanos = Nanos(1_000_000);
 
 /// A shard polls the clock so long before its first request: a thread that sleeps then wakes up some tens or hundreds of microseconds late,
-/// and each by its own time. Longer than a turn and a yield, so that none sleeps past it. Where it may, it keeps others off its CPU for that
-/// long.
+/// and each by its own time. Longer than a turn and a yield, so that none sleeps past it. Where it may, it is first in line
+/// for its CPU for that long, and before: it must also wake up in time.
 const AWAKE_BEFORE_START: Nanos = Nanos(2_500_000);
+
+const FIRST_BEFORE_START: Nanos = Nanos(30_000_000);
 
 /// How often a shard that opens connections says how far it is.
 const TELL_EVERY: Nanos = Nanos(100_000_000);
@@ -246,6 +248,7 @@ async fn hot_loop(
     let mut yielded = Nanos::ZERO;
     let (mut ready, mut told) = (false, Nanos::ZERO);
     let (mut start, mut at_start) = (None, Reading::default());
+    let mut first_in_line = None;
     loop {
         let progress = worker.turn();
         let now = worker.now();
@@ -281,15 +284,20 @@ async fn hot_loop(
                 Command::Spare(recorder) => worker.give_spare(*recorder),
             }
         }
+        if first_in_line.is_none() && start.is_some_and(|at| worker.engine().now() + FIRST_BEFORE_START >= at)
+        {
+            first_in_line = Some(FirstInLine::new());
+        }
         if let Some(at) = start.filter(|&at| worker.engine().now() + AWAKE_BEFORE_START >= at) {
             start = None;
-            let _until_it_left = FirstInLine::new();
             worker.expect_first();
             worker.turn();
             while worker.engine().now() < at {
                 std::hint::spin_loop();
             }
             worker.turn();
+            // It has left.
+            first_in_line = None;
         }
     }
     let at_end = Reading::take(worker.engine());
