@@ -10,7 +10,7 @@ use blaster::results::Destination;
 use blaster_core::report::units::grouped;
 use blaster_ring::system;
 use coordinator_protocol::clock::{ClockFilter, Offset};
-use coordinator_protocol::message::{Status, ToAgent, ToLeader};
+use coordinator_protocol::message::{Holder, Status, ToAgent, ToLeader};
 use serde_json::{Value, json};
 use tokio::time::{Instant, interval, sleep_until};
 
@@ -52,19 +52,25 @@ pub async fn status(args: &StatusArgs) -> anyhow::Result<u8> {
 
 /// Stops whatever run the nodes have.
 pub async fn stop(args: &StopArgs) -> anyhow::Result<u8> {
+    let file = args.json.as_deref().map(Destination::open).transpose()?;
     let answers = ask(&args.nodes, hosts_of(&args.nodes)?, |_| ToAgent::Stop, Patience::SHORT).await?;
-    let mut text = String::new();
-    for answer in &answers {
-        let what = match &answer.said {
-            Ok(ToLeader::Stopped(Some(holder))) => format!("stopped the run of {}", holder.leader),
-            Ok(ToLeader::Stopped(None)) => "has no run".to_owned(),
-            Ok(_) => "gave an answer that makes no sense".to_owned(),
-            Err(why) => why.clone(),
-        };
-        let _ = writeln!(text, "{}: {what}", answer.name);
+    if let Some(file) = &file {
+        let each = answers.iter().map(|answer| {
+            let stopped = answer.stopped();
+            let leader = stopped.as_ref().ok().copied().flatten().map(|holder| &holder.leader);
+            json!({ "name": answer.name, "stopped_run_of": leader, "problem": stopped.err() })
+        });
+        file.write(&format!("{:#}\n", Value::Array(each.collect())))?;
     }
-    put(&text)?;
-    Ok(u8::from(!answers.iter().all(|answer| matches!(answer.said, Ok(ToLeader::Stopped(_))))))
+    if args.json.as_deref() != Some(Path::new("-")) {
+        let line = |answer: &Answer| match answer.stopped() {
+            Ok(Some(holder)) => format!("{}: stopped the run of {}\n", answer.name, holder.leader),
+            Ok(None) => format!("{}: has no run\n", answer.name),
+            Err(why) => format!("{}: {why}\n", answer.name),
+        };
+        put(&answers.iter().map(line).collect::<String>())?;
+    }
+    Ok(u8::from(!answers.iter().all(|answer| answer.stopped().is_ok())))
 }
 
 /// How nodes are asked.
@@ -148,6 +154,15 @@ pub(crate) async fn ask(
 }
 
 impl Answer {
+    /// Whose run it stopped, if it had one; or why that is not known.
+    fn stopped(&self) -> Result<Option<&Holder>, String> {
+        match &self.said {
+            Ok(ToLeader::Stopped(holder)) => Ok(holder.as_ref()),
+            Ok(_) => Err("it gave an answer that makes no sense".to_owned()),
+            Err(why) => Err(why.clone()),
+        }
+    }
+
     pub(crate) fn status(&self) -> Option<&Status> {
         match &self.said {
             Ok(ToLeader::Status(status)) => Some(status),

@@ -173,6 +173,9 @@ pub struct StopArgs {
     /// The nodes.
     #[command(flatten)]
     pub nodes: NodesArgs,
+    /// Write the answer as JSON here; `-` is standard output
+    #[arg(long, value_name = "FILE")]
+    pub json: Option<PathBuf>,
 }
 
 /// `--on-node-loss`.

@@ -226,6 +226,11 @@ fn stop_ends_whatever_run_the_agents_have() {
         (Some(0), 2),
         "{stop:?}"
     );
+    let mut command = Command::new(COORDINATOR);
+    command.arg("stop").arg("--nodes").arg(world.hosts(&nodes)).arg("--secret").arg(world.secret());
+    let again = Process::start(command.args(["--json", "-"])).end();
+    let said: Value = serde_json::from_str(&again.stdout).unwrap();
+    assert!(said[1]["name"] == nodes[1].to_string() && said[1]["problem"].is_null(), "{said}");
     let ended = leader.end();
     assert_eq!(ended.status, Some(130), "{ended:?}");
     let report = world.report();
