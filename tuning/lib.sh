@@ -232,6 +232,7 @@ read_nic() {
       set -- "/sys/class/net/$nic/queues"/rx-*
       [ -e "$1" ] && say $#
       ;;
+    xps) queues_of_no_cpu "$nic" ;;
     cpus) interrupt_cpus "$nic" ;;
     *)
       command -v ethtool >/dev/null 2>&1 || return 1
@@ -243,6 +244,17 @@ read_nic() {
       esac
       ;;
   esac
+}
+
+# How many of several transmit queues belong to no CPU; a single one has no such file to read.
+queues_of_no_cpu() {
+  some='' nobodys=0
+  for mask in "/sys/class/net/$1"/queues/tx-*/xps_cpus; do
+    cpus=$(cat "$mask" 2>/dev/null) || continue
+    some=yes
+    case $cpus in *[1-9a-f]*) ;; *) nobodys=$((nobodys + 1)) ;; esac
+  done
+  [ -n "$some" ] && say "$nobodys"
 }
 
 # How many CPUs the interface's interrupts come to.
