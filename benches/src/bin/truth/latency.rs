@@ -57,7 +57,7 @@ pub fn prove(stage: &Stage, table: &mut Table) -> Result<()> {
 
 /// Runs against fresh sinks with this latency.
 fn measure(stage: &Stage, latency: &str, plan: &str, seconds: u32, wanted: usize) -> Result<Runs<Sides>> {
-    Runs::quiet(wanted, |_| {
+    Runs::quiet(stage, wanted, |_| {
         let sink = Sink::recording(stage, &format!("--profile control --latency {latency}"))?;
         let run = stage.run(&sink, plan)?;
         let times = pairs::intended(Arrivals::Uniform, RATE.into(), seconds.into(), stage.seed)?;

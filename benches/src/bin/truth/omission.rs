@@ -38,14 +38,14 @@ pub fn prove(stage: &Stage, table: &mut Table) -> Result<()> {
     let wanted = stage.pick(1, 1, 3);
     for (connections, how) in [(2_500, "none waits for a connection"), (64, "most wait for a connection")] {
         let plan = format!("--rps {RATE} -d {seconds}s --pipeline 1 -c {connections} --path /");
-        let calm = Runs::quiet(1, |_| {
+        let calm = Runs::quiet(stage, 1, |_| {
             let sink = Sink::start(stage, "--profile control")?;
             let run = stage.run(&sink, &plan)?;
             let times = decode(&run.report.histograms.response_time)?;
             let every = (0..CALM_STEPS).map(|step| f64::from(step) / f64::from(CALM_STEPS));
             Ok((every.map(|at| times.value_at_quantile(at) as f64).collect::<Vec<_>>(), run.noise))
         })?;
-        let runs = Runs::quiet(wanted, |_| through(stage, stall, &plan, seconds, &calm.runs[0]))?;
+        let runs = Runs::quiet(stage, wanted, |_| through(stage, stall, &plan, seconds, &calm.runs[0]))?;
         let (length, drain) = (runs.median(|run| run.length), runs.median(|run| run.drain));
         let of =
             format!("{RATE} requests/s into a stall of {length:.4} s, {connections} connections ({how})");

@@ -41,7 +41,7 @@ struct Round {
 pub fn prove(stage: &Stage, table: &mut Table) -> Result<()> {
     let (wanted, seconds) = stage.pick((1, 2), (5, 4), (25, 20));
     // Evenly spaced at half the load nothing waits, and both sides are as awake as under the loads that follow.
-    let floors = Runs::quiet(3, |_| {
+    let floors = Runs::quiet(stage, 3, |_| {
         let sink = Sink::recording(stage, SERVICE)?;
         let (rate, seconds) = (0.5e9 / SERVICE_NS, 2);
         let run = stage.run(&sink, &format!("--rps {rate} -d {seconds}s {PLAN}"))?;
@@ -53,7 +53,7 @@ pub fn prove(stage: &Stage, table: &mut Table) -> Result<()> {
     })?;
     let floors = [0, 1].map(|by| floors.median(|floor: &[f64; 2]| floor[by]));
     for percent in [50, 70, 90] {
-        let rounds = Runs::quiet(wanted, |number| round(stage, percent, seconds, number, floors))?;
+        let rounds = Runs::quiet(stage, wanted, |number| round(stage, percent, seconds, number, floors))?;
         for (by, arrivals) in ARRIVALS.into_iter().enumerate() {
             for (at, name) in ["mean", "p99"].into_iter().enumerate() {
                 let sides = |round: &Round| round.by_arrivals[by];

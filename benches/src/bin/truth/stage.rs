@@ -154,9 +154,14 @@ impl Stage {
 }
 
 impl<T> Runs<T> {
-    /// Repeats a run, told its number, until `wanted` were undisturbed, up to [`TRIES`] times as often.
-    pub fn quiet(wanted: usize, mut run: impl FnMut(u64) -> Result<(T, Noise)>) -> Result<Self> {
+    /// Repeats a run, told its number, until `wanted` were undisturbed, up to [`TRIES`] times as often; once, where nothing is judged by it.
+    pub fn quiet(
+        stage: &Stage,
+        wanted: usize,
+        mut run: impl FnMut(u64) -> Result<(T, Noise)>,
+    ) -> Result<Self> {
         let (mut quiet, mut disturbed, mut noise) = (Vec::new(), Vec::new(), Vec::new());
+        let most = wanted * stage.pick(1, TRIES, TRIES);
         for number in 0.. {
             let (outcome, disturbance) = run(number)?;
             noise.push(disturbance);
@@ -165,7 +170,7 @@ impl<T> Runs<T> {
             } else {
                 disturbed.push(outcome)
             }
-            if quiet.len() == wanted || noise.len() == TRIES * wanted {
+            if quiet.len() == wanted || noise.len() == most {
                 break;
             }
         }
