@@ -477,6 +477,7 @@ check_state() {
 
 # Whether a process, or a name, holds a network namespace.
 is_somewhere() {
+  if grep -qsF " $1 " /proc/[0-9]*/mountinfo; then return; fi
   number=${1#*[}
   stat -L -c %i /proc/[0-9]*/ns/net /run/netns/* /run/docker/netns/* 2>/dev/null | grep -qxF "${number%]}"
 }
