@@ -69,13 +69,17 @@ pub async fn serve(args: &AgentArgs, secret: &Secret) -> anyhow::Result<()> {
     let mut interrupt = signal(SignalKind::interrupt()).context("cannot take over signals")?;
     let mut gone = if args.child { parent_gone() } else { oneshot::channel().1 };
     let mut host = Host::new(args, bounds);
+    let mut is_orphan = false;
     loop {
         let timeout = host.agent.timeout();
         tokio::select! {
             biased;
             _ = terminate.recv() => break,
             _ = interrupt.recv() => break,
-            _ = &mut gone, if args.child => break,
+            _ = &mut gone, if args.child => {
+                is_orphan = true;
+                break;
+            }
             Some((number, from, link)) = links.recv() => {
                 host.links.insert(number, Leader { link, from });
             }
@@ -87,12 +91,13 @@ pub async fn serve(args: &AgentArgs, secret: &Secret) -> anyhow::Result<()> {
         host.act();
     }
     log("ending");
-    let has_parent = !args.child || gone.try_recv().is_err();
-    tokio::select! {
-        () = host.leave(), if has_parent => {}
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
-        else => {}
+    // Who was started by somebody that is gone has nobody to tell.
+    if !is_orphan {
+        tokio::select! {
+            () = host.leave() => {}
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
     }
     host.end();
     endpoint.close(0_u32.into(), b"the agent was ended");

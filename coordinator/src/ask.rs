@@ -38,8 +38,9 @@ pub(crate) struct Answer {
 
 /// Shows every node.
 pub async fn status(args: &StatusArgs) -> anyhow::Result<u8> {
+    let hosts = hosts_of(&args.nodes)?;
     let file = args.json.as_deref().map(Destination::open).transpose()?;
-    let answers = ask(&args.nodes, hosts_of(&args.nodes)?, |_| ToAgent::Status, Patience::COMPARES).await?;
+    let answers = ask(&args.nodes, hosts, |_| ToAgent::Status, Patience::COMPARES).await?;
     let ready = answers.iter().all(|answer| answer.problem().is_none());
     if let Some(file) = &file {
         file.write(&format!("{:#}\n", Value::Array(answers.iter().map(Answer::json).collect())))?;
@@ -52,8 +53,9 @@ pub async fn status(args: &StatusArgs) -> anyhow::Result<u8> {
 
 /// Stops whatever run the nodes have.
 pub async fn stop(args: &StopArgs) -> anyhow::Result<u8> {
+    let hosts = hosts_of(&args.nodes)?;
     let file = args.json.as_deref().map(Destination::open).transpose()?;
-    let answers = ask(&args.nodes, hosts_of(&args.nodes)?, |_| ToAgent::Stop, Patience::SHORT).await?;
+    let answers = ask(&args.nodes, hosts, |_| ToAgent::Stop, Patience::SHORT).await?;
     if let Some(file) = &file {
         let each = answers.iter().map(|answer| {
             let stopped = answer.stopped();

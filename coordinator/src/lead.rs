@@ -409,8 +409,10 @@ impl<'a> Led<'a> {
         let from_s = from.saturating_sub(plan.warmup).as_secs_f64();
         let began = self.leader.start().unwrap_or_default() + plan.warmup;
         let ended = self.stopped.map_or(plan.duration, |at| at.saturating_sub(began));
-        // What was to begin after the end never did.
-        if from_s >= ended.as_secs_f64() {
+        // What was to begin after the end, or the taker's own, never did.
+        let node = &self.leader.nodes()[taker];
+        let began_at = self.leader.start().unwrap_or_default() + from;
+        if from_s >= ended.as_secs_f64() || node.lost().is_some() && node.stops_by() <= began_at {
             return None;
         }
         Some(HandedOver { to, share: part.share, from_s })

@@ -17,9 +17,6 @@ pub const ABANDON_AFTER: Nanos = Nanos::from_secs(5);
 /// A permit that ends later than that ends then, whoever gives it: within it, an agent that lost its leader stops.
 pub const PERMIT_MAX: Nanos = Nanos::from_secs(5);
 
-/// Results are kept from whoever only has a question for so long.
-const KEPT_FOR: Nanos = Nanos::from_secs(60);
-
 /// A leader that is there is heard of several times in this.
 const SILENT_AFTER: Nanos = Nanos::from_secs(2);
 
@@ -305,11 +302,8 @@ impl Agent {
             let keeps_others_out = match held.phase {
                 Phase::Running => true,
                 Phase::Measuring | Phase::Preparing | Phase::Ready => is_others,
-                // Results that a leader is still there to fetch are not lost to another, nor what it may come back for to a question.
-                Phase::Over => {
-                    let is_question = phase == Phase::Measuring;
-                    is_others && (held.is_led(now) || is_question && now < held.heard + KEPT_FOR)
-                }
+                // Results that a leader is still there to fetch are not lost to another.
+                Phase::Over => is_others && held.is_led(now),
             };
             if keeps_others_out {
                 let holder =

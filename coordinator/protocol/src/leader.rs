@@ -188,7 +188,7 @@ pub enum Failure {
     },
     /// Nobody carries it on.
     #[error(
-        "no node is left to carry on the run, since {0} of it: the last was lost; what each was lost of is said above"
+        "no node is left to carry on the run: the last was found lost {0} after its start; why each was is said above"
     )]
     NoneLeft(Nanos),
     /// Stopped before it began.
@@ -681,10 +681,17 @@ impl Leader {
 
     /// A run that nobody carries on has failed, unless somebody wanted it to end.
     fn fail_if_none_is_left(&mut self, now: Nanos) {
-        let elapsed = now.saturating_sub(self.start.unwrap_or(now));
-        let is_before_end = self.phase == Phase::Running && elapsed < self.config.length && self.stops == 0;
-        if is_before_end && !self.nodes.iter().any(Node::goes_on) {
-            self.failure.get_or_insert(Failure::NoneLeft(elapsed));
+        let Some(start) = self.start.filter(|_| self.phase == Phase::Running && self.stops == 0) else {
+            return;
+        };
+        if self.nodes.iter().any(Node::goes_on) {
+            return;
+        }
+        // When that is found, the run may be over by the clock; what counts is when the last of them stopped.
+        let lost = self.nodes.iter().filter(|node| node.takes_part());
+        let stopped = lost.map(Node::stops_by).max().unwrap_or(now).min(now);
+        if stopped.saturating_sub(start) < self.config.length {
+            self.failure.get_or_insert(Failure::NoneLeft(now.saturating_sub(start)));
         }
     }
 
