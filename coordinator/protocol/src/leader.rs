@@ -507,7 +507,8 @@ impl Leader {
         if self.phase == Phase::Running && !self.nodes[index].over && !told_to {
             self.lose_one(index, now, &why);
             if lapsed {
-                self.fail_if_none_is_left(now);
+                // That was before its end, whenever it is heard of.
+                self.fail_if_none_is_left(now, Nanos::ZERO);
             }
         }
     }
@@ -676,21 +677,21 @@ impl Leader {
 
     fn lose(&mut self, index: usize, now: Nanos, why: &str) {
         self.lose_one(index, now, why);
-        self.fail_if_none_is_left(now);
+        // When that is found, the run may be over by the clock; what counts is when the last of them stopped.
+        let lost = self.nodes.iter().filter(|node| node.takes_part());
+        let stopped = lost.map(Node::stops_by).max().unwrap_or(now).min(now);
+        self.fail_if_none_is_left(now, stopped.saturating_sub(self.start.unwrap_or(now)));
     }
 
     /// A run that nobody carries on has failed, unless somebody wanted it to end.
-    fn fail_if_none_is_left(&mut self, now: Nanos) {
+    fn fail_if_none_is_left(&mut self, now: Nanos, stopped: Nanos) {
         let Some(start) = self.start.filter(|_| self.phase == Phase::Running && self.stops == 0) else {
             return;
         };
         if self.nodes.iter().any(Node::goes_on) {
             return;
         }
-        // When that is found, the run may be over by the clock; what counts is when the last of them stopped.
-        let lost = self.nodes.iter().filter(|node| node.takes_part());
-        let stopped = lost.map(Node::stops_by).max().unwrap_or(now).min(now);
-        if stopped.saturating_sub(start) < self.config.length {
+        if stopped < self.config.length {
             self.failure.get_or_insert(Failure::NoneLeft(now.saturating_sub(start)));
         }
     }
