@@ -127,7 +127,8 @@ pub fn examine(question: &Question<'_>, watch: &mut impl Observer) -> Result<Dia
     let Survey { allowed, usable, unreachable, .. } = surveyed;
     let mut findings = Scripts::new()?.check(&needs.arguments())?;
     let memory = Memory::of(&mut findings);
-    let refused = match (probe(), unreachable) {
+    let ring = probe();
+    let refused = match (&ring, unreachable) {
         (Err(error), _) => {
             no_io_uring(&mut findings, &error.to_string());
             Some(error.to_string())
@@ -135,7 +136,7 @@ pub fn examine(question: &Question<'_>, watch: &mut impl Observer) -> Result<Dia
         (Ok(()), Some((to, error))) => Some(format!("no way leads to {to} from this machine: {error}")),
         (Ok(()), None) => None,
     };
-    let measured = if probe().is_err() {
+    let measured = if ring.is_err() {
         Err("without io_uring nothing is sent".to_owned())
     } else if memory.is_short() {
         Err("there is not the memory for it".to_owned())

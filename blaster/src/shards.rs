@@ -99,10 +99,10 @@ const MESSAGES_AHEAD: usize = 1024;
 const YIELD_EVERY: Nanos = Nanos(1_000_000);
 
 /// A shard polls the clock so long before its first request: a thread that sleeps then wakes up some tens or hundreds of microseconds late,
-/// and each by its own time. Longer than two turns that each end late, so that none sleeps past it. Where it may, it is first in line
-/// for its CPU for that long, and before: it must also wake up in time.
+/// and each by its own time. Longer than two turns that each end late, so that none sleeps past it.
 const AWAKE_BEFORE_START: Nanos = Nanos(4_000_000);
 
+/// Where it may, it is first in line for its CPU from so long before: it must also wake up in time to poll.
 const FIRST_BEFORE_START: Nanos = Nanos(30_000_000);
 
 /// How often a shard that opens connections says how far it is.

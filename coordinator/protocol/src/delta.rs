@@ -189,18 +189,15 @@ impl Delta {
     /// Response times that ended in it and have an end, and those that have none (timeouts, and what was given up unsent), warm-up aside.
     pub fn answered(&self) -> (u64, u64) {
         let measured = &self.classes[..self.classes.len().saturating_sub(1)];
-        let endless = |class: &Class| {
+        measured.iter().fold((0, 0), |(finite, endless): (u64, u64), class| {
             let timeouts = class.errors.get(Failure::Timeout as usize).copied().unwrap_or(0);
-            timeouts.saturating_add(class.unsent_backlog)
-        };
-        let sum = |of: &dyn Fn(&Class) -> u64| measured.iter().map(of).fold(0, u64::saturating_add);
-        let ended = |class: &Class| {
-            class.errors.iter().fold(class.ok.saturating_add(class.unexpected_status), |sum, &errors| {
-                sum.saturating_add(errors)
-            })
-        };
-        let timeouts = |class: &Class| class.errors.get(Failure::Timeout as usize).copied().unwrap_or(0);
-        (sum(&|class| ended(class).saturating_sub(timeouts(class))), sum(&endless))
+            let answers = class.ok.saturating_add(class.unexpected_status);
+            let ended = class.errors.iter().fold(answers, |sum, &errors| sum.saturating_add(errors));
+            (
+                finite.saturating_add(ended.saturating_sub(timeouts)),
+                endless.saturating_add(timeouts).saturating_add(class.unsent_backlog),
+            )
+        })
     }
 
     /// The longest of its classes' 99th percentiles of response times, warm-up aside; none without any.
